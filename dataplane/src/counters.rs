@@ -1,0 +1,25 @@
+//! Single-writer counters: the owner adds with a plain load and store, anyone reads.
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// A number that one thread changes and others read. Adding is a load and a store, not a locked instruction:
+/// more than one writer would lose counts (and nothing worse).
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    #[inline(always)]
+    pub fn add(&self, count: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

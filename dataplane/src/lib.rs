@@ -1,0 +1,13 @@
+//! The core of Tickplane, free of I/O: wire formats, feeds, books, the cache and the worker's loop.
+//!
+//! It is a deterministic function of (frames, time): frames come through [`port::Port`], time through
+//! [`time::Clock`]. It starts no thread, does no I/O, and allocates only while it is constructed.
+
+pub mod cache;
+pub mod counters;
+pub mod hint;
+pub mod limits;
+pub mod port;
+pub mod sync;
+pub mod time;
+pub mod wire;
