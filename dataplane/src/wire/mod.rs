@@ -1,2 +1,5 @@
 //! Wire formats: one protocol a file, as zerocopy structs under the specification's own table.
 //! Nothing here copies or allocates; a parser returns `None` or a reason, it never panics.
+
+pub mod itch50;
+pub mod moldudp64;
