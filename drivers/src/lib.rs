@@ -1,1 +1,8 @@
 //! The outside world, behind the core's traits.
+//!
+//! Linux only. All `unsafe` of the product is in this crate, each block under its `// SAFETY:`.
+
+pub mod clock;
+pub mod cpu;
+pub mod hugepages;
+pub mod region;
