@@ -5,4 +5,8 @@
 pub mod clock;
 pub mod cpu;
 pub mod hugepages;
+pub mod interface;
 pub mod region;
+pub mod udp;
+pub mod udp_sender;
+mod udp_socket;
