@@ -8,6 +8,8 @@ pub mod counters;
 pub mod hint;
 pub mod limits;
 pub mod port;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod sync;
 pub mod time;
 pub mod wire;

@@ -1,0 +1,309 @@
+//! The two redundant lines of a feed and what happens to packets on them: loss, duplication, reordering,
+//! delay, each by its own chance, all by one seed.
+//!
+//! A packet that one line loses the other one carries, whatever the chances are: only `loss_both` takes it
+//! from both. So without `loss_both` a receiver of both lines misses nothing.
+
+use crate::sim::random::{Chance, Random};
+use std::collections::VecDeque;
+
+/// What happens on one line; probabilities are of one packet, 0.0 … 1.0.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LineImpairment {
+    pub loss: f64,
+    pub duplicate: f64,
+    /// A packet is held back until 1 ..= `reorder_packets_max` later ones have gone.
+    pub reorder: f64,
+    pub reorder_packets_max: u32,
+    /// How long every packet takes.
+    pub delay_ns: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Impairment {
+    pub lines: [LineImpairment; 2],
+    /// A packet is lost on both lines.
+    pub loss_both: f64,
+}
+
+/// What a line did so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LineCounters {
+    pub packets: u64,
+    pub lost: u64,
+    pub duplicated: u64,
+    pub reordered: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Line {
+    A = 0,
+    B = 1,
+}
+
+impl Line {
+    pub const ALL: [Line; 2] = [Line::A, Line::B];
+}
+
+/// Packets on their way on both lines.
+#[derive(Debug)]
+pub struct Lines {
+    random: Random,
+    loss_both: Chance,
+    lines: [Wire; 2],
+    /// Buffers that have been given back.
+    spare: Vec<Vec<u8>>,
+    lost_on_both: u64,
+}
+
+#[derive(Debug)]
+struct Wire {
+    loss: Chance,
+    duplicate: Chance,
+    reorder: Chance,
+    reorder_packets_max: u32,
+    delay_ns: u64,
+    queue: VecDeque<Pending>,
+    held: Vec<Held>,
+    /// Packets that have gone, those held back not counted.
+    gone: u64,
+    counters: LineCounters,
+}
+
+#[derive(Debug)]
+struct Pending {
+    due_ns: u64,
+    packet: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Held {
+    /// Goes once that many have gone.
+    after: u64,
+    packet: Vec<u8>,
+}
+
+impl Wire {
+    fn new(impairment: &LineImpairment) -> Wire {
+        Wire {
+            loss: Chance::new(impairment.loss),
+            duplicate: Chance::new(impairment.duplicate),
+            reorder: Chance::new(impairment.reorder),
+            reorder_packets_max: impairment.reorder_packets_max,
+            delay_ns: impairment.delay_ns,
+            queue: VecDeque::new(),
+            held: Vec::new(),
+            gone: 0,
+            counters: LineCounters::default(),
+        }
+    }
+
+    fn queue(&mut self, packet: Vec<u8>, now_ns: u64) {
+        self.queue.push_back(Pending { due_ns: now_ns + self.delay_ns, packet });
+        self.gone += 1;
+    }
+
+    fn release_held(&mut self, now_ns: u64) {
+        while let Some(index) = self.held.iter().position(|held| held.after <= self.gone) {
+            let held = self.held.remove(index);
+            // Counting it as gone would let those that wait for it go too early.
+            self.queue.push_back(Pending { due_ns: now_ns + self.delay_ns, packet: held.packet });
+        }
+    }
+}
+
+impl Lines {
+    pub fn new(seed: u64, impairment: &Impairment) -> Lines {
+        Lines {
+            random: Random::new(seed),
+            loss_both: Chance::new(impairment.loss_both),
+            lines: impairment.lines.each_ref().map(Wire::new),
+            spare: Vec::new(),
+            lost_on_both: 0,
+        }
+    }
+
+    pub fn counters(&self, line: Line) -> LineCounters {
+        self.lines[line as usize].counters
+    }
+
+    /// Packets that no receiver can have seen.
+    pub fn lost_on_both(&self) -> u64 {
+        self.lost_on_both
+    }
+
+    /// Puts a packet on both lines.
+    pub fn send(&mut self, packet: &[u8], now_ns: u64) {
+        let lost = self.draw_losses();
+        for line in Line::ALL {
+            let wire = &mut self.lines[line as usize];
+            wire.counters.packets += 1;
+            let duplicate = self.random.chance(wire.duplicate);
+            let reorder = self.random.chance(wire.reorder) && wire.reorder_packets_max > 0;
+            if lost[line as usize] {
+                wire.counters.lost += 1;
+                continue;
+            }
+            let mut copies = 1;
+            if duplicate {
+                wire.counters.duplicated += 1;
+                copies = 2;
+            }
+            for copy in 0..copies {
+                let mut buffer = self.spare.pop().unwrap_or_default();
+                buffer.clear();
+                buffer.extend_from_slice(packet);
+                // Of a duplicated packet one copy goes straight.
+                if reorder && copy == 0 {
+                    wire.counters.reordered += 1;
+                    let hold = 1 + self.random.below(u64::from(wire.reorder_packets_max));
+                    wire.held.push(Held { after: wire.gone + hold, packet: buffer });
+                } else {
+                    wire.queue(buffer, now_ns);
+                }
+            }
+            wire.release_held(now_ns);
+        }
+    }
+
+    /// On which lines the next packet is lost: never on both, but by `loss_both`.
+    fn draw_losses(&mut self) -> [bool; 2] {
+        let both = self.random.chance(self.loss_both);
+        let [a, b] = [self.lines[0].loss, self.lines[1].loss].map(|loss| self.random.chance(loss));
+        let survivor = self.random.below(2) as usize;
+        let mut lost = [a, b];
+        if both {
+            self.lost_on_both += 1;
+            return [true, true];
+        }
+        if a && b {
+            lost[survivor] = false;
+        }
+        lost
+    }
+
+    /// The next packet of a line that has arrived at that time. Give its buffer back by [`Lines::recycle`].
+    pub fn pop_due(&mut self, line: Line, now_ns: u64) -> Option<Vec<u8>> {
+        let queue = &mut self.lines[line as usize].queue;
+        if queue.front()?.due_ns > now_ns {
+            return None;
+        }
+        queue.pop_front().map(|pending| pending.packet)
+    }
+
+    /// When the next packet of a line arrives, if one is on its way; packets that are held back are not.
+    pub fn next_due_ns(&self, line: Line) -> Option<u64> {
+        self.lines[line as usize].queue.front().map(|pending| pending.due_ns)
+    }
+
+    /// Lets go what is held back for later packets, when there will be none.
+    pub fn release(&mut self, now_ns: u64) {
+        for wire in &mut self.lines {
+            for held in std::mem::take(&mut wire.held) {
+                wire.queue(held.packet, now_ns);
+            }
+        }
+    }
+
+    /// True when nothing is on its way or held back.
+    pub fn is_empty(&self) -> bool {
+        self.lines.iter().all(|wire| wire.queue.is_empty() && wire.held.is_empty())
+    }
+
+    pub fn recycle(&mut self, buffer: Vec<u8>) {
+        self.spare.push(buffer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Sends `packets` numbered ones, 10 ns apart, and returns what each line delivered, in order.
+    fn deliver(seed: u64, impairment: &Impairment, packets: u32) -> [Vec<u32>; 2] {
+        let mut lines = Lines::new(seed, impairment);
+        let mut delivered = [Vec::new(), Vec::new()];
+        let number = |packet: &Vec<u8>| u32::from_be_bytes(packet[..].try_into().unwrap());
+        for sent in 0..packets {
+            let now_ns = u64::from(sent) * 10;
+            lines.send(&sent.to_be_bytes(), now_ns);
+            for line in Line::ALL {
+                while let Some(packet) = lines.pop_due(line, now_ns) {
+                    delivered[line as usize].push(number(&packet));
+                    lines.recycle(packet);
+                }
+            }
+        }
+        lines.release(0);
+        for line in Line::ALL {
+            while let Some(packet) = lines.pop_due(line, u64::MAX) {
+                delivered[line as usize].push(number(&packet));
+            }
+        }
+        assert!(lines.is_empty());
+        delivered
+    }
+
+    fn rough(loss_both: f64) -> Impairment {
+        let line =
+            LineImpairment { loss: 0.3, duplicate: 0.1, reorder: 0.2, reorder_packets_max: 4, delay_ns: 0 };
+        Impairment { lines: [line; 2], loss_both }
+    }
+
+    #[test]
+    fn no_packet_is_lost_on_both_lines() {
+        for seed in 0..20 {
+            let [a, b] = deliver(seed, &rough(0.0), 2_000);
+            let [a, b]: [BTreeSet<u32>; 2] = [a, b].map(|line| line.into_iter().collect());
+            assert!(a.len() < 1_800 && b.len() < 1_800, "both lines did lose packets");
+            assert_eq!(a.union(&b).count(), 2_000);
+        }
+        let mut certain = rough(0.0);
+        certain.lines[0].loss = 1.0;
+        certain.lines[1].loss = 1.0;
+        let [a, b] = deliver(1, &certain, 500);
+        assert_eq!(a.iter().chain(&b).collect::<BTreeSet<_>>().len(), 500);
+    }
+
+    #[test]
+    fn packets_are_lost_on_both_lines_when_that_is_asked_for() {
+        let [a, b] = deliver(3, &rough(0.1), 2_000);
+        let seen: BTreeSet<u32> = a.into_iter().chain(b).collect();
+        assert!((1_650..1_900).contains(&seen.len()), "{}", seen.len());
+    }
+
+    #[test]
+    fn a_packet_is_overtaken_by_no_more_than_it_is_held_back_for() {
+        let mut impairment = Impairment::default();
+        impairment.lines[0] =
+            LineImpairment { reorder: 0.2, reorder_packets_max: 4, ..LineImpairment::default() };
+        let [a, b] = deliver(5, &impairment, 5_000);
+        assert_eq!(b, (0..5_000).collect::<Vec<_>>(), "line B is not impaired");
+        assert_ne!(a, b);
+        for (place, number) in a.iter().enumerate() {
+            // Later packets that came before it; those between may be held back themselves.
+            let overtaken_by = a[..place].iter().filter(|before| *before > number).count();
+            assert!(overtaken_by <= 4 + 4, "{number} was overtaken by {overtaken_by}");
+        }
+    }
+
+    #[test]
+    fn a_delay_is_kept() {
+        let mut impairment = Impairment::default();
+        impairment.lines[1].delay_ns = 25;
+        let mut lines = Lines::new(1, &impairment);
+        lines.send(b"x", 100);
+        assert_eq!((lines.next_due_ns(Line::A), lines.next_due_ns(Line::B)), (Some(100), Some(125)));
+        assert!(lines.pop_due(Line::A, 100).is_some());
+        assert!(lines.pop_due(Line::B, 124).is_none());
+        assert!(lines.pop_due(Line::B, 125).is_some());
+    }
+
+    #[test]
+    fn a_seed_repeats_itself() {
+        assert_eq!(deliver(9, &rough(0.01), 500), deliver(9, &rough(0.01), 500));
+        assert_ne!(deliver(9, &rough(0.01), 500), deliver(10, &rough(0.01), 500));
+    }
+}
