@@ -1,5 +1,12 @@
 //! Wire formats: one protocol a file, as zerocopy structs under the specification's own table.
 //! Nothing here copies or allocates; a parser returns `None` or a reason, it never panics.
 
+pub mod arp;
+pub mod checksum;
+pub mod datagram;
+pub mod ethernet;
+pub mod igmp;
+pub mod ipv4;
 pub mod itch50;
 pub mod moldudp64;
+pub mod udp;
