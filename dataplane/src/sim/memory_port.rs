@@ -1,13 +1,18 @@
 //! A port of plain memory: frames that were put into it come out, in order.
 
-use crate::limits::BURST_MAX;
+use crate::limits::{BURST_MAX, FRAME_BYTES_MAX};
 use crate::port::{Frame, Medium, Port, PortCounters};
+use crate::wire::datagram::{self, Datagram};
+use crate::wire::ethernet::{MacAddress, multicast_mac};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Room for control frames that the appliance sends, in bytes; what does not fit is dropped and counted.
 const TX_BYTES_MAX: usize = 64 * 1024;
 /// Room for the number of them.
 const TX_FRAMES_MAX: usize = 1_024;
+
+/// Whose frames those of [`MemoryPort::push_datagram`] are: a locally administered address.
+const EXCHANGE_MAC: MacAddress = MacAddress([0x02, 0, 0, 0, 0, 0x01]);
 
 /// Where a frame lies in the port's memory, and what a kernel would tell of it.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +73,19 @@ impl MemoryPort {
         let offset = self.append(frame);
         let Frame { source, destination, .. } = Frame::ethernet(&[]);
         self.frames.push(Stored { offset, length: frame.len(), stamp_ns, source, destination });
+    }
+
+    /// Puts a datagram behind what is there, as the port's medium has it: in an Ethernet frame, tagged if it
+    /// has a VLAN, or its payload alone. Panics if it is too long for a frame.
+    pub fn push_datagram(&mut self, datagram: &Datagram<'_>, stamp_ns: u64) {
+        let Datagram { source, destination, payload, .. } = *datagram;
+        if self.medium == Medium::Udp {
+            return self.push_udp(payload, *source.ip(), destination, stamp_ns);
+        }
+        let mut frame = [0; FRAME_BYTES_MAX];
+        let addresses = (EXCHANGE_MAC, multicast_mac(*destination.ip()));
+        let length = datagram::write(datagram, addresses, 1, &mut frame).expect("it fits into a frame");
+        self.push_ethernet(&frame[..length], stamp_ns);
     }
 
     /// Ends the last burst; the memory is used again once everything has been received.
@@ -187,6 +205,24 @@ mod tests {
         assert_eq!((port.counters().rx_frames, port.counters().rx_bytes), (5, 16));
         port.rewind();
         assert_eq!(receive(&mut port), [b"five"]);
+    }
+
+    #[test]
+    fn a_datagram_comes_as_its_medium_has_it() {
+        let source = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 5_000);
+        for vlan in [None, Some(7)] {
+            let datagram = Datagram { vlan, source, destination: GROUP, payload: b"payload" };
+            let mut port = MemoryPort::new(Medium::Ethernet);
+            port.push_datagram(&datagram, 3);
+            assert_eq!(port.rx_burst(), 1);
+            assert_eq!(datagram::parse(port.frame(0).bytes), Ok(datagram::Parsed::Udp(datagram)));
+            let mut port = MemoryPort::new(Medium::Udp);
+            port.push_datagram(&datagram, 3);
+            assert_eq!(port.rx_burst(), 1);
+            let frame = port.frame(0);
+            assert_eq!((frame.bytes, frame.stamp_ns), (&b"payload"[..], 3));
+            assert_eq!((frame.source, frame.destination), (*source.ip(), GROUP));
+        }
     }
 
     #[test]
