@@ -2,11 +2,16 @@
 //!
 //! Linux only. All `unsafe` of the product is in this crate, each block under its `// SAFETY:`.
 
+pub mod capture;
 pub mod clock;
 pub mod cpu;
 pub mod hugepages;
 pub mod interface;
+pub mod itch_file;
+pub mod pcap;
+mod pcapng;
 pub mod region;
+mod stream;
 pub mod udp;
 pub mod udp_sender;
 mod udp_socket;
