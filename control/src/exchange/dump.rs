@@ -1,0 +1,134 @@
+//! The exchange's book as JSON lines, in the shape that `tickplane decode --json` has.
+
+use super::ExchangeError;
+use dataplane::sim::exchange::{Exchange, Row};
+use dataplane::wire::itch50::PRICE_SCALE;
+use serde_json::Value;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Writes the rows, sorted by name as bytes, and a last line of counters; `-` is the standard output, a file
+/// appears whole or not at all.
+pub fn write(exchange: &Exchange, file: &Path) -> Result<(), ExchangeError> {
+    let error = |cause| ExchangeError::Dump { file: file.to_owned(), cause };
+    if file.as_os_str() == "-" {
+        return write_lines(exchange, io::stdout().lock()).map_err(ExchangeError::Output);
+    }
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let readable = std::fs::Permissions::from_mode(0o644);
+    let temporary = tempfile::Builder::new().permissions(readable).tempfile_in(folder).map_err(error)?;
+    write_lines(exchange, temporary.as_file()).map_err(error)?;
+    temporary.persist(file).map_err(|failed| error(failed.error))?;
+    Ok(())
+}
+
+fn write_lines(exchange: &Exchange, out: impl Write) -> io::Result<()> {
+    let mut rows: Vec<Row<'_>> = exchange.dump().collect();
+    rows.sort_by_key(|row| row.symbol);
+    let mut out = BufWriter::new(out);
+    for row in rows {
+        writeln!(out, "{}", json(&row))?;
+    }
+    writeln!(
+        out,
+        r#"{{"counters":{{"messages":{},"sequence_next":{},"orders":{}}}}}"#,
+        exchange.sequence(),
+        exchange.sequence() + 1,
+        exchange.orders()
+    )?;
+    out.flush()
+}
+
+/// The keys stand in the order in which people read them.
+fn json(row: &Row<'_>) -> String {
+    let size = |price: Option<u32>, size: u64| number(price.map(|_| size));
+    format!(
+        concat!(
+            r#"{{"instrument":{},"bid_price":{},"bid_size":{},"ask_price":{},"ask_size":{},"#,
+            r#""last_price":{},"last_size":{},"state":"live","sequence":{},"exchange_ns":{}}}"#
+        ),
+        Value::from(String::from_utf8_lossy(row.symbol)),
+        price(row.bid_price_e4),
+        size(row.bid_price_e4, row.bid_size),
+        price(row.ask_price_e4),
+        size(row.ask_price_e4, row.ask_size),
+        price(row.last_price_e4),
+        size(row.last_price_e4, row.last_size),
+        number(row.sequence),
+        number(row.exchange_ns),
+    )
+}
+
+fn number(value: Option<u64>) -> String {
+    value.map_or("null".to_owned(), |value| value.to_string())
+}
+
+/// Four decimals, as ITCH has them.
+fn price(price_e4: Option<u32>) -> String {
+    let decimal = |price: u32| format!("\"{}.{:04}\"", price / PRICE_SCALE, price % PRICE_SCALE);
+    price_e4.map_or("null".to_owned(), decimal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dataplane::sim::exchange::Config;
+
+    #[test]
+    fn a_row_reads_as_decode_writes_it() {
+        let mut row = Row {
+            native_id: 1,
+            symbol: b"A\"C",
+            bid_price_e4: Some(270_600),
+            bid_size: 100,
+            ask_price_e4: None,
+            ask_size: 0,
+            last_price_e4: Some(1),
+            last_size: 7,
+            trading_state: b'T',
+            reason: *b"    ",
+            sequence: Some(12),
+            exchange_ns: Some(1_704_171_600_000_000_000),
+        };
+        assert_eq!(
+            json(&row),
+            concat!(
+                r#"{"instrument":"A\"C","bid_price":"27.0600","bid_size":100,"ask_price":null,"ask_size":null,"#,
+                r#""last_price":"0.0001","last_size":7,"state":"live","sequence":12,"#,
+                r#""exchange_ns":1704171600000000000}"#
+            )
+        );
+        row.sequence = None;
+        assert!(json(&row).contains(r#""sequence":null"#));
+    }
+
+    #[test]
+    fn a_dump_is_sorted_by_name_and_replaces_the_file() {
+        let mut exchange = Exchange::new(Config { instruments: 40, ..Config::default() });
+        let mut out = Vec::new();
+        for _ in 0..2_000 {
+            assert!(exchange.next_message(&mut out));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("book.jsonl");
+        std::fs::write(&file, "old").unwrap();
+        write(&exchange, &file).unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 41);
+        let names: Vec<&str> = lines[..40].iter().map(|line| line["instrument"].as_str().unwrap()).collect();
+        assert!(names.is_sorted() && names.contains(&"AB") && names.contains(&"V.A"));
+        assert_eq!(lines[40]["counters"]["messages"], 2_000);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let error = write(&Exchange::new(Config::default()), Path::new("/nowhere/book")).unwrap_err();
+        assert!(error.to_string().starts_with("--dump /nowhere/book: "), "{error}");
+    }
+}

@@ -1,0 +1,3 @@
+//! What the `tickplane` command is made of.
+
+pub mod exchange;
