@@ -6,6 +6,7 @@
 pub mod cache;
 pub mod counters;
 pub mod hint;
+pub mod host;
 pub mod limits;
 pub mod port;
 #[cfg(feature = "sim")]
