@@ -28,7 +28,7 @@ pub enum ExchangeError {
     Date { date: String, cause: String },
     #[error("sending failed: {0}; is the interface up, and has it a route for the groups of the lines?")]
     Send(io::Error),
-    #[error("--dump {}: {cause}; the folder must exist and be writable", file.display())]
+    #[error("--dump {}: {cause}; name a file in a folder that exists and is writable", file.display())]
     Dump { file: PathBuf, cause: io::Error },
     #[error("writing to the standard output: {0}")]
     Output(io::Error),
@@ -37,6 +37,9 @@ pub enum ExchangeError {
 /// Runs the exchange until its flow ends, or until `stop` is set; then ends the session, writes the dump and
 /// prints a summary.
 pub fn run(args: &ExchangeArgs, stop: &AtomicBool) -> Result<(), ExchangeError> {
+    if let Some(file) = &args.dump {
+        dump::check(file)?;
+    }
     let interface = Interface::find(&args.interface)?;
     let sender = UdpSender::new(&interface, args.hops)?;
     let summary = Session::new(args, sender)?.run(stop)?;

@@ -4,9 +4,11 @@ use super::ExchangeError;
 use dataplane::sim::exchange::{Exchange, Row};
 use dataplane::wire::itch50::PRICE_SCALE;
 use serde_json::Value;
+use std::fs::Permissions;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use tempfile::NamedTempFile;
 
 /// Writes the rows, sorted by name as bytes, and a last line of counters; `-` is the standard output, a file
 /// appears whole or not at all.
@@ -15,15 +17,32 @@ pub fn write(exchange: &Exchange, file: &Path) -> Result<(), ExchangeError> {
     if file.as_os_str() == "-" {
         return write_lines(exchange, io::stdout().lock()).map_err(ExchangeError::Output);
     }
+    let temporary = temporary(file).map_err(error)?;
+    write_lines(exchange, temporary.as_file()).map_err(error)?;
+    temporary.persist(file).map_err(|failed| error(failed.error))?;
+    Ok(())
+}
+
+/// Finds out before the flow whether the dump can be written after it.
+pub fn check(file: &Path) -> Result<(), ExchangeError> {
+    if file.as_os_str() == "-" {
+        return Ok(());
+    }
+    let error = |cause| ExchangeError::Dump { file: file.to_owned(), cause };
+    if file.is_dir() {
+        return Err(error(io::ErrorKind::IsADirectory.into()));
+    }
+    temporary(file).map(drop).map_err(error)
+}
+
+/// A file beside the dump, which is to take its place.
+fn temporary(file: &Path) -> io::Result<NamedTempFile> {
     let folder = match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let readable = std::fs::Permissions::from_mode(0o644);
-    let temporary = tempfile::Builder::new().permissions(readable).tempfile_in(folder).map_err(error)?;
-    write_lines(exchange, temporary.as_file()).map_err(error)?;
-    temporary.persist(file).map_err(|failed| error(failed.error))?;
-    Ok(())
+    let readable = Permissions::from_mode(0o644);
+    tempfile::Builder::new().prefix(".tickplane-dump-").permissions(readable).tempfile_in(folder)
 }
 
 fn write_lines(exchange: &Exchange, out: impl Write) -> io::Result<()> {
@@ -128,7 +147,8 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_named() {
-        let error = write(&Exchange::new(Config::default()), Path::new("/nowhere/book")).unwrap_err();
+        let error = check(Path::new("/nowhere/book")).unwrap_err();
         assert!(error.to_string().starts_with("--dump /nowhere/book: "), "{error}");
+        assert!(check(&std::env::temp_dir()).is_err(), "a folder is no file");
     }
 }
