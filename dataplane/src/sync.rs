@@ -5,3 +5,8 @@
 pub use loom::sync::atomic::{AtomicU64, Ordering, fence};
 #[cfg(not(loom))]
 pub use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+#[cfg(loom)]
+pub use loom::hint::spin_loop;
+#[cfg(not(loom))]
+pub use std::hint::spin_loop;

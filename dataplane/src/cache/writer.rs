@@ -1,0 +1,135 @@
+//! The writer: the one who fills a region.
+
+use super::cell::Cell;
+use super::directory;
+use super::region::{Layout, Region, RegionError};
+use super::tick::{Definition, FeedState, INSTRUMENT_NONE, Kind, Session, Tick};
+use crate::sync::Ordering;
+
+/// Fills a region. There is one for a region: it is made where the region is made.
+#[derive(Debug)]
+pub struct Writer<'m> {
+    region: Region<'m>,
+    /// The position of the next tick; what readers know is the region's own tail.
+    next: u64,
+    committed: u64,
+    bursts: u64,
+    instruments: u32,
+    renew_at_ns: u64,
+}
+
+/// The region has no place for one more instrument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InstrumentsFull;
+
+impl<'m> Writer<'m> {
+    /// Lays out `cells`, which must all be zero, and becomes their writer. `generation` must differ from that
+    /// of every earlier region that a reader may remember.
+    pub fn format(cells: &'m [Cell], layout: Layout, generation: u64) -> Result<Writer<'m>, RegionError> {
+        let region = Region::format(cells, layout, generation)?;
+        Ok(Writer { region, next: 0, committed: 0, bursts: 0, instruments: 0, renew_at_ns: 0 })
+    }
+
+    /// The position that the next tick will have.
+    #[inline(always)]
+    pub fn position(&self) -> u64 {
+        self.next
+    }
+
+    pub fn layout(&self) -> Layout {
+        self.region.layout
+    }
+
+    /// Appends the tick to the log and stores it into its row. Readers of rows see it at once, followers of
+    /// the log after [`Writer::commit`].
+    #[inline(always)]
+    pub fn publish(&mut self, tick: &Tick) -> u64 {
+        let position = self.next;
+        self.region.log_cell(position).store(position, tick);
+        let row = usize::from(tick.kind);
+        if row < Kind::ROWS {
+            let index = tick.instrument as usize * Kind::ROWS + row;
+            self.region.table[index].store(position, tick);
+        } else {
+            self.publish_feed(position, tick);
+        }
+        self.next = position + 1;
+        position
+    }
+
+    #[cold]
+    fn publish_feed(&mut self, position: u64, tick: &Tick) {
+        assert_eq!(tick.instrument, INSTRUMENT_NONE, "a tick of a feed names no instrument");
+        if tick.payload::<Session>().is_some() {
+            self.region.session_cell(tick.feed).store(position, tick);
+        }
+        if tick.payload::<FeedState>().is_some() {
+            self.region.feed_state_cell(tick.feed).store(position, tick);
+        }
+    }
+
+    /// Tells the followers of the log what is new since the last call: once for each packet or burst, at a
+    /// message boundary. Returns how many ticks that were.
+    #[inline(always)]
+    pub fn commit(&mut self) -> u64 {
+        let fresh = self.next - self.committed;
+        if fresh != 0 {
+            self.committed = self.next;
+            self.region.applied().store(self.next, Ordering::Release);
+            self.region.tail().store(self.next, Ordering::Release);
+        }
+        fresh
+    }
+
+    /// Remembers when what was committed became readable, so that a delivery can tell how long it took.
+    #[inline(always)]
+    pub fn stamp_burst(&mut self, published_ns: u64) {
+        let ring = self.region.bursts;
+        let cell = &ring[(self.bursts & (ring.len() as u64 - 1)) as usize];
+        cell.store_words(self.bursts, &[self.committed, published_ns, 0, 0, 0, 0, 0]);
+        self.bursts += 1;
+        // Not the tail: a follower looks here only when it wants the time.
+        self.region.bursts_stamped().store(self.bursts, Ordering::Release);
+    }
+
+    /// Says that the region may be believed until `valid_for_ns` from now; stores only when a quarter of that has passed.
+    #[inline(always)]
+    pub fn keep_alive(&mut self, now_ns: u64, valid_for_ns: u64) {
+        if now_ns >= self.renew_at_ns {
+            self.renew_at_ns = now_ns + valid_for_ns / 4;
+            self.region.valid_until_ns().store(now_ns + valid_for_ns, Ordering::Release);
+        }
+    }
+
+    /// Makes every row stale at once: the orderly end.
+    pub fn retire(&mut self) {
+        self.region.valid_until_ns().store(0, Ordering::Release);
+        self.renew_at_ns = u64::MAX;
+    }
+
+    /// The instrument of that feed and symbol, from whichever session.
+    pub fn find(&self, feed: u16, symbol: &[u8]) -> Option<u32> {
+        directory::find(&self.region, symbol)
+            .find(|(_, tick, _)| tick.feed == feed)
+            .map(|(instrument, ..)| instrument)
+    }
+
+    /// Gives the next free number to an instrument; its Definition is still to be published by [`Writer::define`].
+    pub fn allocate(&mut self) -> Result<u32, InstrumentsFull> {
+        if self.instruments == self.region.layout.instruments {
+            return Err(InstrumentsFull);
+        }
+        self.instruments += 1;
+        Ok(self.instruments - 1)
+    }
+
+    /// Publishes the Definition of `instrument` with the head of `head`, and lets the directory find it.
+    pub fn define(&mut self, instrument: u32, head: &Tick, definition: Definition) {
+        // The directory has twice as many words as instruments. A name may change (a locate number gives way to its symbol
+        // once in a session), so it can in theory fill; then the instrument is found by listing only.
+        let _ = directory::insert(&self.region, definition.name(), instrument);
+        self.publish(&Tick { instrument, ..*head }.with_payload(definition));
+        let defined = u64::from(self.instruments);
+        self.region.instruments_defined().store(defined, Ordering::Release);
+    }
+}
