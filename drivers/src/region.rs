@@ -13,6 +13,7 @@
 //! region without a name is a memfd and is sealed: it can't be resized or written by anyone else.
 
 use crate::hugepages::page_bytes;
+use dataplane::cache::cell::Cell;
 use std::ffi::{CString, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -20,11 +21,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
-
-/// Stands in for the cache's cell until that lands.
-#[derive(Debug)]
-#[repr(C, align(64))]
-pub struct Cell(pub [std::sync::atomic::AtomicU64; 8]);
 
 /// Bytes of a cell.
 pub const CELL_BYTES: usize = size_of::<Cell>();
