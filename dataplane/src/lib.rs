@@ -5,6 +5,7 @@
 
 pub mod cache;
 pub mod counters;
+pub mod feed;
 pub mod hint;
 pub mod host;
 pub mod limits;

@@ -7,6 +7,8 @@ pub const INSTRUMENTS_MAX: usize = 1 << 20;
 pub const FEEDS_MAX: usize = 16;
 /// Redundant lines of one feed (A, B, and what else an exchange sends).
 pub const LINES_MAX: usize = 4;
+/// Packets that one feed holds while it waits for a hole to be filled.
+pub const HELD_PACKETS_MAX: usize = 4_096;
 /// Ports that one worker polls.
 pub const PORTS_MAX: usize = 4;
 /// RX queues of one DPDK port.

@@ -151,7 +151,7 @@ impl<'a> Packet<'a> {
     /// The messages. Of a packet that [`Packet::validate`] refuses, those before the first broken block.
     #[inline]
     pub fn messages(&self) -> Messages<'a> {
-        Messages { remaining: self.message_count(), rest: self.blocks }
+        Messages::new(self.message_count(), self.blocks)
     }
 }
 
@@ -160,6 +160,14 @@ impl<'a> Packet<'a> {
 pub struct Messages<'a> {
     remaining: u16,
     rest: &'a [u8],
+}
+
+impl<'a> Messages<'a> {
+    /// The first `count` messages of `blocks`.
+    #[inline]
+    pub fn new(count: u16, blocks: &'a [u8]) -> Messages<'a> {
+        Messages { remaining: count, rest: blocks }
+    }
 }
 
 impl<'a> Iterator for Messages<'a> {

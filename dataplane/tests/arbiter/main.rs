@@ -1,0 +1,7 @@
+//! Line arbitration, through its public interface.
+
+mod directed;
+mod exchange;
+mod hostile;
+mod property;
+mod session;
