@@ -3,6 +3,7 @@
 //! It is a deterministic function of (frames, time): frames come through [`port::Port`], time through
 //! [`time::Clock`]. It starts no thread, does no I/O, and allocates only while it is constructed.
 
+pub mod book;
 pub mod cache;
 pub mod counters;
 pub mod feed;
