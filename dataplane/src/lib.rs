@@ -8,11 +8,14 @@ pub mod cache;
 pub mod counters;
 pub mod feed;
 pub mod hint;
+pub mod histogram;
 pub mod host;
 pub mod limits;
 pub mod port;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod sync;
+pub mod telemetry;
 pub mod time;
 pub mod wire;
+pub mod worker;

@@ -107,11 +107,11 @@ impl<'m> Writer<'m> {
         self.renew_at_ns = u64::MAX;
     }
 
-    /// The instrument of that feed and symbol, from whichever session.
-    pub fn find(&self, feed: u16, symbol: &[u8]) -> Option<u32> {
+    /// The instrument of that feed and symbol, from whichever session, with what it was last defined as.
+    pub fn find(&self, feed: u16, symbol: &[u8]) -> Option<(u32, Definition)> {
         directory::find(&self.region, symbol)
             .find(|(_, tick, _)| tick.feed == feed)
-            .map(|(instrument, ..)| instrument)
+            .map(|(instrument, _, definition)| (instrument, definition))
     }
 
     /// Gives the next free number to an instrument; its Definition is still to be published by [`Writer::define`].

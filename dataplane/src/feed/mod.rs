@@ -3,6 +3,7 @@
 pub mod arbiter;
 mod config;
 mod delivery;
+pub mod itch50;
 pub mod line;
 mod stray;
 mod window;

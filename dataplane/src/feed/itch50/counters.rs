@@ -1,0 +1,52 @@
+//! What the decoder counted.
+
+use crate::counters::Counter;
+
+/// Written by the worker, read by telemetry. What is wrong with the feed itself makes it suspect as well.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct BookCounters {
+    /// Messages that changed orders, or told trades.
+    pub actions: Counter,
+    /// All other messages of the protocol.
+    pub others: Counter,
+    /// Messages of a type that the specification does not have.
+    pub unknown_types: Counter,
+    /// Messages whose length is not that of their type, or with values that can't be.
+    pub malformed: Counter,
+    /// Messages about orders that are not known: of a past that was not seen, as a rule.
+    pub unknown_orders: Counter,
+    /// Orders that did not fit `orders_max`.
+    pub orders_full: Counter,
+    /// Instruments that did not fit the region.
+    pub instruments_full: Counter,
+    /// Orders alive now.
+    pub orders: Counter,
+    /// Updates published, in all and by kind.
+    pub ticks: Counter,
+    pub quotes: Counter,
+    pub trades: Counter,
+    pub statuses: Counter,
+    pub definitions: Counter,
+}
+
+impl BookCounters {
+    /// Every counter by name, for whoever shows them all.
+    pub fn entries(&self) -> [(&'static str, u64); 13] {
+        [
+            ("actions", self.actions.get()),
+            ("others", self.others.get()),
+            ("unknown_types", self.unknown_types.get()),
+            ("malformed", self.malformed.get()),
+            ("unknown_orders", self.unknown_orders.get()),
+            ("orders_full", self.orders_full.get()),
+            ("instruments_full", self.instruments_full.get()),
+            ("orders", self.orders.get()),
+            ("ticks", self.ticks.get()),
+            ("quotes", self.quotes.get()),
+            ("trades", self.trades.get()),
+            ("statuses", self.statuses.get()),
+            ("definitions", self.definitions.get()),
+        ]
+    }
+}

@@ -1,0 +1,421 @@
+//! ITCH 5.0: from the messages of one feed to the rows of its instruments.
+//!
+//! Messages are read at once and done a little later, in batches: by then the memory that they need, asked for when they
+//! were read, has come. A batch ends when it is full, before anything that is not about an order or a trade, and with
+//! the burst.
+//!
+//! What proves a row: every message of the session from its first one on was seen. Joined late, all rows are
+//! partial; after a loss, or a message that can't be right, all of the feed's rows are suspect until the next session.
+
+mod action;
+mod counters;
+mod instrument;
+mod publish;
+
+pub use counters::BookCounters;
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::delivery::{Delivery, Event, Sink};
+use crate::book::levels::{Levels, PRICE_MAX};
+use crate::book::orders::{Order, Orders};
+use crate::book::{Full, Side};
+use crate::cache::tick::{Condition, FeedState, INSTRUMENT_NONE, Quote, Reason, Session, Tick, flag};
+use crate::cache::writer::Writer;
+use crate::hint::Prefetch;
+use crate::time::NS_PER_S;
+use crate::wire::itch50::{ItchError, Message};
+use action::{Action, Asked, Entry};
+use bytemuck::Zeroable;
+use instrument::{Instrument, LastTrade};
+
+/// Messages that are read before the first of them is done.
+const BATCH: usize = 32;
+/// Stock locates have 16 bits.
+const NATIVE_IDS: usize = 1 << 16;
+const NS_PER_DAY: u64 = 86_400 * NS_PER_S;
+
+/// Tells the exchange's midnight (ns of Unix UTC) for a session that is seen at a time (ns of Unix UTC);
+/// 0 = unknown, and so are then all of the exchange's stamps.
+pub type Midnight = Box<dyn Fn(u64) -> u64 + Send>;
+
+/// One feed's books and what is known of its instruments.
+pub struct Itch50<F> {
+    feed: u16,
+    batch: [Entry; BATCH],
+    batched: usize,
+    levels: Levels,
+    orders: Orders,
+    instruments: Box<[Instrument]>,
+    midnight: Midnight,
+    midnight_unix_ns: u64,
+    /// [`flag::PARTIAL`] in a session that was joined late.
+    flags: u8,
+    state: FeedState,
+    /// The number of the message that comes next, for the ticks that concern the whole feed.
+    sequence: u64,
+    received_ns: u64,
+    /// The oldest stamp of the exchange among the messages since [`Itch50::take_oldest`]; `u64::MAX` = none.
+    oldest_exchange_ns: u64,
+    counters: Arc<BookCounters>,
+    hints: PhantomData<F>,
+}
+
+/// A decoder and the writer to whom it publishes: what an arbiter delivers to.
+pub struct Publisher<'a, 'm, F> {
+    pub decoder: &'a mut Itch50<F>,
+    pub writer: &'a mut Writer<'m>,
+}
+
+impl<F: Prefetch> Itch50<F> {
+    pub fn new(feed: u16, orders_max: usize, midnight: Midnight, counters: Arc<BookCounters>) -> Itch50<F> {
+        Itch50 {
+            feed,
+            batch: [Entry::NONE; BATCH],
+            batched: 0,
+            levels: Levels::new(orders_max),
+            orders: Orders::new(orders_max),
+            instruments: bytemuck::allocation::zeroed_slice_box(NATIVE_IDS),
+            midnight,
+            midnight_unix_ns: 0,
+            flags: 0,
+            state: FeedState::zeroed(),
+            sequence: 0,
+            received_ns: 0,
+            oldest_exchange_ns: u64::MAX,
+            counters,
+            hints: PhantomData,
+        }
+    }
+
+    /// The big tables' memory, for whoever wants to advise the kernel about it.
+    pub fn memory(&self) -> [&[u8]; 2] {
+        [self.orders.memory(), self.levels.memory()]
+    }
+
+    /// The oldest of the exchange's stamps since the last call.
+    pub fn take_oldest(&mut self) -> Option<u64> {
+        let oldest_ns = std::mem::replace(&mut self.oldest_exchange_ns, u64::MAX);
+        (oldest_ns != u64::MAX).then_some(oldest_ns)
+    }
+
+    /// Does what has been read. To be called at the end of each burst.
+    #[inline]
+    pub fn flush(&mut self, writer: &mut Writer<'_>) {
+        let batched = std::mem::take(&mut self.batched);
+        if batched == 0 {
+            return;
+        }
+        for index in 0..batched {
+            let entry = self.batch[index];
+            self.apply(&entry, writer);
+        }
+        self.counters.actions.add(batched as u64);
+        self.counters.orders.set(self.orders.live() as u64);
+    }
+
+    #[inline(always)]
+    fn exchange_ns(&self, since_midnight_ns: u64) -> u64 {
+        if self.midnight_unix_ns == 0 { 0 } else { self.midnight_unix_ns + since_midnight_ns }
+    }
+
+    #[inline(always)]
+    fn message(&mut self, bytes: &[u8], sequence: u64, received_ns: u64, writer: &mut Writer<'_>) {
+        let action = match action::read(bytes) {
+            Ok(Asked::Action(action)) => action,
+            other => return self.uncommon(other, sequence, received_ns, writer),
+        };
+        // `read` has seen that there is a head.
+        let native_id = u16::from_be_bytes([bytes[1], bytes[2]]);
+        let stamp = [0, 0, bytes[5], bytes[6], bytes[7], bytes[8], bytes[9], bytes[10]];
+        let exchange_ns = self.exchange_ns(u64::from_be_bytes(stamp));
+        if exchange_ns != 0 {
+            self.oldest_exchange_ns = self.oldest_exchange_ns.min(exchange_ns);
+        }
+        self.ask_for(native_id, &action);
+        self.batch[self.batched] = Entry { sequence, exchange_ns, received_ns, native_id, action };
+        self.batched += 1;
+        if self.batched == BATCH {
+            self.flush(writer);
+        }
+    }
+
+    /// Asks for the memory that the action will need.
+    #[inline(always)]
+    fn ask_for(&self, native_id: u16, action: &Action) {
+        match *action {
+            Action::Add { reference, side, .. } => {
+                self.orders.prefetch::<F>(reference);
+                self.levels.prefetch::<F>(native_id, side);
+            }
+            Action::Execute { reference, .. }
+            | Action::ExecuteAt { reference, .. }
+            | Action::Cancel { reference, .. }
+            | Action::Delete { reference } => {
+                self.orders.prefetch::<F>(reference);
+                self.levels.prefetch::<F>(native_id, Side::Bid);
+                self.levels.prefetch::<F>(native_id, Side::Ask);
+            }
+            Action::Replace { reference, new_reference, .. } => {
+                self.orders.prefetch::<F>(reference);
+                self.orders.prefetch::<F>(new_reference);
+                self.levels.prefetch::<F>(native_id, Side::Bid);
+                self.levels.prefetch::<F>(native_id, Side::Ask);
+            }
+            Action::Trade { .. } => {}
+        }
+        F::prefetch(&self.instruments[usize::from(native_id)]);
+    }
+
+    #[inline(always)]
+    fn apply(&mut self, entry: &Entry, writer: &mut Writer<'_>) {
+        match entry.action {
+            Action::Add { reference, price, shares, side } => {
+                let order = Order { price, shares, native_id: entry.native_id, side };
+                let before = self.levels.best(entry.native_id, side);
+                self.add(reference, order, entry, writer);
+                if self.levels.best(entry.native_id, side) != before {
+                    self.publish_quote(entry.native_id, entry, writer);
+                }
+            }
+            Action::Delete { reference } => self.reduce(reference, None, None, entry, writer),
+            Action::Cancel { reference, shares } => self.reduce(reference, Some(shares), None, entry, writer),
+            Action::Execute { reference, shares, trade_id } => {
+                self.reduce(reference, Some(shares), Some((trade_id, None)), entry, writer);
+            }
+            Action::ExecuteAt { reference, shares, trade_id, price, printable } => {
+                let trade = printable.then_some((trade_id, Some(price)));
+                self.reduce(reference, Some(shares), trade, entry, writer);
+            }
+            Action::Replace { reference, new_reference, price, shares } => {
+                self.replace(reference, new_reference, price, shares, entry, writer);
+            }
+            Action::Trade { size: 0, .. } => {}
+            Action::Trade { price, size, trade_id } => {
+                self.publish_trade(
+                    entry.native_id,
+                    LastTrade { trade_id, size, price, reserved: 0 },
+                    entry,
+                    writer,
+                );
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, reference: u64, order: Order, entry: &Entry, writer: &mut Writer<'_>) {
+        if order.price > PRICE_MAX || order.shares == 0 || order.native_id == 0 {
+            return self.malformed(entry.sequence, entry.received_ns, writer);
+        }
+        if self.orders.find(reference).is_some() {
+            return self.malformed(entry.sequence, entry.received_ns, writer);
+        }
+        let added = self.orders.insert(reference, order).and_then(|()| {
+            self.levels.add(order.native_id, order.side, order.price, order.shares).inspect_err(|Full| {
+                if let Some((place, _)) = self.orders.find(reference) {
+                    self.orders.remove(place);
+                }
+            })
+        });
+        if added == Err(Full) {
+            self.counters.orders_full.add(1);
+            self.doubt(Reason::LimitFull, entry.sequence, entry.received_ns, writer);
+        }
+    }
+
+    /// Takes shares (`None` = all) off an order, by a trade if one is given: its number, and its price if that is not
+    /// the order's.
+    #[inline(always)]
+    fn reduce(
+        &mut self,
+        reference: u64,
+        shares: Option<u32>,
+        trade: Option<(u64, Option<u32>)>,
+        entry: &Entry,
+        writer: &mut Writer<'_>,
+    ) {
+        let Some((place, order)) = self.orders.find(reference) else {
+            return self.unknown_order(entry, trade, shares.unwrap_or(0), writer);
+        };
+        let shares = shares.unwrap_or(order.shares);
+        let taken = shares.min(order.shares);
+        let before = self.levels.best(order.native_id, order.side);
+        if taken == order.shares {
+            self.orders.remove(place);
+        } else {
+            self.orders.set_shares(place, order.shares - taken);
+        }
+        let reduced = taken == 0 || self.levels.reduce(order.native_id, order.side, order.price, taken);
+        debug_assert!(reduced, "an order's shares are at its level");
+        if taken < shares || order.native_id != entry.native_id {
+            self.malformed(entry.sequence, entry.received_ns, writer);
+        }
+        if self.levels.best(order.native_id, order.side) != before {
+            self.publish_quote(order.native_id, entry, writer);
+        }
+        if let Some((trade_id, price)) = trade
+            && taken != 0
+        {
+            let price = price.unwrap_or(order.price);
+            let trade = LastTrade { trade_id, size: u64::from(taken), price, reserved: 0 };
+            self.publish_trade(order.native_id, trade, entry, writer);
+        }
+    }
+
+    #[inline(always)]
+    fn replace(
+        &mut self,
+        reference: u64,
+        new_reference: u64,
+        price: u32,
+        shares: u32,
+        entry: &Entry,
+        writer: &mut Writer<'_>,
+    ) {
+        let Some((place, old)) = self.orders.find(reference) else {
+            return self.unknown_order(entry, None, 0, writer);
+        };
+        let before = self.levels.best(old.native_id, old.side);
+        self.orders.remove(place);
+        let reduced = self.levels.reduce(old.native_id, old.side, old.price, old.shares);
+        debug_assert!(reduced, "an order's shares are at its level");
+        self.add(new_reference, Order { price, shares, ..old }, entry, writer);
+        if self.levels.best(old.native_id, old.side) != before {
+            self.publish_quote(old.native_id, entry, writer);
+        }
+    }
+
+    /// An order that was never shown, or in a past that was not seen: the top of the book can't depend on it.
+    #[cold]
+    fn unknown_order(
+        &mut self,
+        entry: &Entry,
+        trade: Option<(u64, Option<u32>)>,
+        shares: u32,
+        writer: &mut Writer<'_>,
+    ) {
+        self.counters.unknown_orders.add(1);
+        // The trade is told in full where it has a price of its own.
+        if let Some((trade_id, Some(price))) = trade {
+            let trade = LastTrade { trade_id, size: u64::from(shares), price, reserved: 0 };
+            self.publish_trade(entry.native_id, trade, entry, writer);
+        }
+    }
+
+    #[cold]
+    fn malformed(&mut self, sequence: u64, received_ns: u64, writer: &mut Writer<'_>) {
+        self.counters.malformed.add(1);
+        self.doubt(Reason::Malformed, sequence, received_ns, writer);
+    }
+
+    /// From here on nothing of this session is proven.
+    #[cold]
+    fn doubt(&mut self, reason: Reason, sequence: u64, received_ns: u64, writer: &mut Writer<'_>) {
+        if self.state.proven_from == 0 {
+            self.state.proven_from = u64::MAX;
+            self.state.reason = reason as u8;
+            self.publish_state(sequence, received_ns, writer);
+        }
+    }
+
+    /// Messages that are not about orders, and bytes that are no message.
+    #[cold]
+    #[inline(never)]
+    fn uncommon(
+        &mut self,
+        asked: Result<Asked<'_>, ItchError>,
+        sequence: u64,
+        received_ns: u64,
+        writer: &mut Writer<'_>,
+    ) {
+        self.flush(writer);
+        let message = match asked {
+            Ok(Asked::Other(message)) => message,
+            Ok(Asked::Action(_)) => return,
+            Err(ItchError::UnknownType(_)) => return self.counters.unknown_types.add(1),
+            Err(ItchError::BadLength { .. }) => return self.malformed(sequence, received_ns, writer),
+        };
+        self.counters.others.add(1);
+        let head = message.head();
+        let entry = Entry {
+            sequence,
+            received_ns,
+            exchange_ns: self.exchange_ns(head.timestamp.ns()),
+            native_id: head.stock_locate.get(),
+            ..Entry::NONE
+        };
+        match message {
+            Message::StockDirectory(directory) => self.define(&directory.stock, &entry, writer),
+            Message::StockTradingAction(action) => {
+                self.publish_status(action.trading_state, action.reason, &entry, writer);
+            }
+            Message::BrokenTrade(broken) => {
+                let instrument = &mut self.instruments[usize::from(entry.native_id)];
+                let was_last = instrument.break_trade(broken.match_number.get());
+                was_last.then(|| self.publish_last_trade(&entry, writer));
+            }
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, session: [u8; 10], sequence: u64, late: bool, writer: &mut Writer<'_>) {
+        self.levels.clear();
+        self.orders.clear();
+        for instrument in &mut self.instruments {
+            if instrument.is_known() {
+                *instrument = Instrument::zeroed();
+            }
+        }
+        self.midnight_unix_ns = (self.midnight)(self.received_ns);
+        self.flags = if late { flag::PARTIAL } else { 0 };
+        let reason = if late { Reason::LateStart } else { Reason::None };
+        self.state =
+            FeedState { reason: reason as u8, condition: self.state.condition, ..FeedState::zeroed() };
+        let session = Session {
+            session,
+            day: u32::try_from(self.midnight_unix_ns / NS_PER_DAY).unwrap_or(0),
+            ..Session::zeroed()
+        };
+        let head = self.head(INSTRUMENT_NONE, sequence, 0, self.received_ns);
+        self.publish(&head.with_payload(session), writer);
+        self.publish_state(sequence, self.received_ns, writer);
+    }
+}
+
+impl<F: Prefetch> Sink for Publisher<'_, '_, F> {
+    #[inline(always)]
+    fn messages(&mut self, delivery: Delivery<'_>) {
+        let mut sequence = delivery.sequence;
+        self.decoder.received_ns = delivery.received_ns;
+        for message in delivery.messages() {
+            self.decoder.message(message, sequence, delivery.received_ns, self.writer);
+            sequence += 1;
+        }
+        self.decoder.sequence = sequence;
+    }
+
+    fn event(&mut self, event: Event) {
+        let Publisher { decoder, writer } = self;
+        decoder.flush(writer);
+        match event {
+            Event::SessionStarted { session, sequence, late } => {
+                decoder.begin(session, sequence, late, writer);
+            }
+            Event::Gap { from, to } => {
+                decoder.state.missing += to - from;
+                decoder.state.proven_from = u64::MAX;
+                decoder.state.reason = Reason::Gap as u8;
+                decoder.publish_state(to, decoder.received_ns, writer);
+            }
+            Event::Condition(condition) => {
+                decoder.state.condition = condition as u8;
+                // Before the first session there are no rows to speak of.
+                if condition != Condition::Waiting {
+                    decoder.publish_state(decoder.sequence, decoder.received_ns, writer);
+                }
+            }
+            Event::SessionEnded { .. } => {}
+        }
+    }
+}

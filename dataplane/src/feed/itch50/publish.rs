@@ -1,0 +1,223 @@
+//! From what the decoder knows to ticks.
+
+use super::instrument::LastTrade;
+use super::{Entry, FeedState, INSTRUMENT_NONE, Itch50, NATIVE_IDS, Quote, Tick};
+use crate::book::Side;
+use crate::book::levels::Best;
+use crate::cache::tick::{self, Definition, PRICE_ABSENT, Payload, Reason, Status, Trade};
+use crate::cache::writer::{InstrumentsFull, Writer};
+use crate::hint::Prefetch;
+use crate::wire::itch50;
+use bytemuck::Zeroable;
+
+/// One unit of ITCH's prices in the cache's.
+const UNIT: i64 = tick::PRICE_SCALE / itch50::PRICE_SCALE as i64;
+
+#[inline(always)]
+fn price_and_size(best: Option<Best>) -> (i64, u32) {
+    best.map_or((PRICE_ABSENT, 0), |best| {
+        // A level of more than 4,294,967,295 shares is shown as that.
+        (i64::from(best.price) * UNIT, u32::try_from(best.shares).unwrap_or(u32::MAX))
+    })
+}
+
+impl<F: Prefetch> Itch50<F> {
+    #[inline(always)]
+    pub(super) fn head(&self, instrument: u32, sequence: u64, exchange_ns: u64, received_ns: u64) -> Tick {
+        Tick {
+            sequence,
+            exchange_ns,
+            received_ns,
+            instrument,
+            feed: self.feed,
+            flags: self.flags,
+            ..Tick::default()
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn publish(&mut self, tick: &Tick, writer: &mut Writer<'_>) {
+        writer.publish(tick);
+        self.counters.ticks.add(1);
+    }
+
+    #[inline(always)]
+    fn publish_row<P: Payload>(
+        &mut self,
+        native_id: u16,
+        payload: P,
+        entry: &Entry,
+        writer: &mut Writer<'_>,
+    ) -> bool {
+        let row = match self.instruments[usize::from(native_id)].row() {
+            Some(row) => row,
+            None => match self.introduce(native_id, entry, writer) {
+                Ok(row) => row,
+                Err(InstrumentsFull) => return false,
+            },
+        };
+        let head = self.head(row, entry.sequence, entry.exchange_ns, entry.received_ns);
+        self.publish(&head.with_payload(payload), writer);
+        true
+    }
+
+    #[inline(always)]
+    pub(super) fn publish_quote(&mut self, native_id: u16, entry: &Entry, writer: &mut Writer<'_>) {
+        let (bid_price, bid_size) = price_and_size(self.levels.best(native_id, Side::Bid));
+        let (ask_price, ask_size) = price_and_size(self.levels.best(native_id, Side::Ask));
+        let quote = Quote { bid_price, ask_price, bid_size, ask_size };
+        if self.publish_row(native_id, quote, entry, writer) {
+            self.counters.quotes.add(1);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn publish_trade(
+        &mut self,
+        native_id: u16,
+        trade: LastTrade,
+        entry: &Entry,
+        writer: &mut Writer<'_>,
+    ) {
+        self.instruments[usize::from(native_id)].record_trade(trade);
+        let LastTrade { trade_id, size, price, .. } = trade;
+        let trade = Trade { price: i64::from(price) * UNIT, size, trade_id };
+        if self.publish_row(native_id, trade, entry, writer) {
+            self.counters.trades.add(1);
+        }
+    }
+
+    /// After a break: the last trade that still counts.
+    pub(super) fn publish_last_trade(&mut self, entry: &Entry, writer: &mut Writer<'_>) {
+        let last = self.instruments[usize::from(entry.native_id)].last_trade();
+        let trade = last.map_or(Trade { price: PRICE_ABSENT, size: 0, trade_id: 0 }, |last| Trade {
+            price: i64::from(last.price) * UNIT,
+            size: last.size,
+            trade_id: last.trade_id,
+        });
+        if self.publish_row(entry.native_id, trade, entry, writer) {
+            self.counters.trades.add(1);
+        }
+    }
+
+    pub(super) fn publish_status(
+        &mut self,
+        state: u8,
+        reason: [u8; 4],
+        entry: &Entry,
+        writer: &mut Writer<'_>,
+    ) {
+        let instrument = &mut self.instruments[usize::from(entry.native_id)];
+        (instrument.trading_state, instrument.reason) = (state, reason);
+        if self.publish_row(entry.native_id, Status { state, reason, ..Status::zeroed() }, entry, writer) {
+            self.counters.statuses.add(1);
+        }
+    }
+
+    pub(super) fn publish_state(&mut self, sequence: u64, received_ns: u64, writer: &mut Writer<'_>) {
+        let state: FeedState = self.state;
+        let head = self.head(INSTRUMENT_NONE, sequence, 0, received_ns);
+        self.publish(&head.with_payload(state), writer);
+    }
+
+    /// Gives a row to an instrument whose definition was not seen: it is called by its number.
+    #[cold]
+    fn introduce(
+        &mut self,
+        native_id: u16,
+        entry: &Entry,
+        writer: &mut Writer<'_>,
+    ) -> Result<u32, InstrumentsFull> {
+        let (digits, start) = decimal(native_id);
+        self.give_row(native_id, &digits[start..], entry, writer)
+    }
+
+    fn give_row(
+        &mut self,
+        native_id: u16,
+        name: &[u8],
+        entry: &Entry,
+        writer: &mut Writer<'_>,
+    ) -> Result<u32, InstrumentsFull> {
+        let row = match writer.find(self.feed, name) {
+            Some((row, _)) => row,
+            None => writer.allocate().inspect_err(|InstrumentsFull| {
+                self.counters.instruments_full.add(1);
+                // The rows that there are stay as good as they were.
+                if self.state.reason == Reason::None as u8 {
+                    self.state.reason = Reason::LimitFull as u8;
+                    self.publish_state(entry.sequence, entry.received_ns, writer);
+                }
+            })?,
+        };
+        let instrument = &mut self.instruments[usize::from(native_id)];
+        instrument.set_row(row);
+        self.publish_definition(row, native_id, name, entry, writer);
+        Ok(row)
+    }
+
+    fn publish_definition(
+        &mut self,
+        row: u32,
+        native_id: u16,
+        name: &[u8],
+        entry: &Entry,
+        writer: &mut Writer<'_>,
+    ) {
+        let head = self.head(row, entry.sequence, entry.exchange_ns, entry.received_ns);
+        writer.define(row, &head, Definition::new(u32::from(native_id), name));
+        self.counters.ticks.add(1);
+        self.counters.definitions.add(1);
+    }
+
+    /// Takes a stock's definition: it is called by its symbol from now on.
+    pub(super) fn define(&mut self, stock: &[u8; 8], entry: &Entry, writer: &mut Writer<'_>) {
+        let native_id = entry.native_id;
+        let name = stock.trim_ascii_end();
+        if native_id == 0 || name.is_empty() || name.contains(&0) {
+            return self.malformed(entry.sequence, entry.received_ns, writer);
+        }
+        let instrument = self.instruments[usize::from(native_id)];
+        let found = writer.find(self.feed, name);
+        if let Some((row, definition)) = found {
+            if instrument.row() == Some(row) {
+                return;
+            }
+            // Two stocks of one name would write the same row.
+            let owner = self.instruments[definition.native_id as usize % NATIVE_IDS];
+            if owner.row() == Some(row) {
+                return self.malformed(entry.sequence, entry.received_ns, writer);
+            }
+        }
+        match (instrument.row(), found) {
+            (Some(row), None) => self.publish_definition(row, native_id, name, entry, writer),
+            (before, _) => {
+                if self.give_row(native_id, name, entry, writer).is_err() {
+                    return;
+                }
+                if let Some(before) = before {
+                    // Its number names nothing any more; what is known moves to the row of its name.
+                    self.publish_definition(before, native_id, b"", entry, writer);
+                    self.publish_all(native_id, entry, writer);
+                }
+            }
+        }
+    }
+
+    fn publish_all(&mut self, native_id: u16, entry: &Entry, writer: &mut Writer<'_>) {
+        let instrument = self.instruments[usize::from(native_id)];
+        self.publish_quote(native_id, entry, writer);
+        if instrument.last_trade().is_some() {
+            self.publish_last_trade(entry, writer);
+        }
+        if instrument.trading_state != 0 {
+            self.publish_status(instrument.trading_state, instrument.reason, entry, writer);
+        }
+    }
+}
+
+/// A number as text, behind leading zeros that are not part of it.
+fn decimal(number: u16) -> ([u8; 5], usize) {
+    let digits = [10_000, 1_000, 100, 10, 1].map(|unit| b'0' + (number / unit % 10) as u8);
+    (digits, digits.iter().position(|digit| *digit != b'0').unwrap_or(4))
+}

@@ -1,0 +1,358 @@
+//! The worker: one thread's loop from ports through feeds into the cache.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
+use crate::cache::writer::Writer;
+use crate::feed::itch50::{Itch50, Midnight, Publisher};
+use crate::feed::{Arbiter, ArbiterConfig, Arrival, ConfigError};
+use crate::hint::Prefetch;
+use crate::host::Host;
+use crate::limits::{BURST_MAX, FEEDS_MAX, FRAME_BYTES_MAX, LINES_MAX, PORTS_MAX};
+use crate::port::{Frame, Medium, Port};
+use crate::telemetry::{FeedTelemetry, PortTelemetry, Telemetry};
+use crate::time::{Clock, NS_PER_MS};
+use crate::wire::datagram::{self, Parsed};
+
+/// How often the devices' own counters are looked at.
+const DEVICE_COUNTERS_INTERVAL_NS: u64 = 100 * NS_PER_MS;
+
+/// A port, and how it is used.
+pub struct PortSetup<P> {
+    pub port: P,
+    /// Joins groups and answers ARP, where no kernel does ([`Medium::Ethernet`]).
+    pub host: Option<Host>,
+    /// Only datagrams of this VLAN are taken; `None` = whatever their tags.
+    pub vlan: Option<u16>,
+}
+
+/// By which port, group and source a line comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineSetup {
+    /// The index of the port.
+    pub port: usize,
+    pub destination: SocketAddrV4,
+    /// Only this sender's datagrams; `None` = anyone's.
+    pub source: Option<Ipv4Addr>,
+}
+
+pub struct FeedSetup {
+    /// How its lines are put together; [`ArbiterConfig::lines`] is the number of `lines`.
+    pub arbiter: ArbiterConfig,
+    pub lines: Vec<LineSetup>,
+    /// Orders that may be alive at once.
+    pub orders_max: usize,
+    pub midnight: Midnight,
+}
+
+/// A worker that can't be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WorkerError {
+    #[error("{0} ports: a worker polls 1 to {PORTS_MAX}")]
+    Ports(usize),
+    #[error("{count} feeds: the region has {regions}, and a worker at most {FEEDS_MAX}")]
+    Feeds { count: usize, regions: usize },
+    #[error("feed {feed}, line {line}: there is no port {port}")]
+    NoSuchPort { feed: usize, line: usize, port: usize },
+    #[error("feed {feed}, line {line}: {destination} on port {port} is another line's already")]
+    Twice { feed: usize, line: usize, port: usize, destination: SocketAddrV4 },
+    #[error("feed {feed}: {cause}")]
+    Arbiter { feed: usize, cause: ConfigError },
+}
+
+/// Where a datagram of a port belongs.
+#[derive(Clone, Copy, Debug)]
+struct Route {
+    destination: SocketAddrV4,
+    source: Option<Ipv4Addr>,
+    feed: usize,
+    line: usize,
+}
+
+/// A port with all that belongs to it.
+struct Station<P> {
+    port: P,
+    host: Option<Host>,
+    vlan: Option<u16>,
+    routes: Vec<Route>,
+    /// Frames of the present burst that are for the host.
+    control: Vec<usize>,
+}
+
+struct Feed<F> {
+    arbiter: Arbiter,
+    decoder: Itch50<F>,
+}
+
+/// Polls ports, puts feeds together, fills a region. Allocates nothing once it is made.
+pub struct Worker<'m, P, C, F> {
+    stations: Vec<Station<P>>,
+    feeds: Vec<Feed<F>>,
+    writer: Writer<'m>,
+    clock: C,
+    /// For how long the region may be believed after each round.
+    valid_for_ns: u64,
+    telemetry: Arc<Telemetry>,
+    cycled_ns: u64,
+    device_counters_ns: u64,
+    /// A copy of a frame for the host: the port can't lend one and send at the same time.
+    control_frame: Box<[u8]>,
+}
+
+impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
+    pub fn new(
+        ports: Vec<PortSetup<P>>,
+        feeds: Vec<FeedSetup>,
+        writer: Writer<'m>,
+        clock: C,
+        valid_for_ns: u64,
+    ) -> Result<Self, WorkerError> {
+        let regions = usize::from(writer.layout().feeds);
+        if !(1..=PORTS_MAX).contains(&ports.len()) {
+            return Err(WorkerError::Ports(ports.len()));
+        }
+        if feeds.len() > regions.min(FEEDS_MAX) {
+            return Err(WorkerError::Feeds { count: feeds.len(), regions });
+        }
+        let telemetry = Arc::new(Telemetry {
+            feeds: feeds.iter().map(|_| FeedTelemetry::default()).collect(),
+            ports: ports.iter().map(|_| PortTelemetry::default()).collect(),
+            ..Telemetry::default()
+        });
+        let mut stations: Vec<Station<P>> = ports
+            .into_iter()
+            .map(|PortSetup { port, host, vlan }| Station {
+                port,
+                host,
+                vlan,
+                routes: Vec::with_capacity(feeds.len() * LINES_MAX),
+                control: Vec::with_capacity(BURST_MAX),
+            })
+            .collect();
+        for (feed, setup) in feeds.iter().enumerate() {
+            for (line, LineSetup { port, destination, source }) in setup.lines.iter().copied().enumerate() {
+                let station = stations.get_mut(port).ok_or(WorkerError::NoSuchPort { feed, line, port })?;
+                let same = |route: &Route| {
+                    route.destination == destination
+                        && (route.source.is_none() || source.is_none() || route.source == source)
+                };
+                if station.routes.iter().any(same) {
+                    return Err(WorkerError::Twice { feed, line, port, destination });
+                }
+                station.routes.push(Route { destination, source, feed, line });
+            }
+        }
+        let feeds = feeds.into_iter().enumerate().map(|(feed, setup)| {
+            let FeedTelemetry { lines, book } = telemetry.feeds[feed].clone();
+            let config = ArbiterConfig { lines: setup.lines.len(), ..setup.arbiter };
+            Ok(Feed {
+                arbiter: Arbiter::new(config, lines).map_err(|cause| WorkerError::Arbiter { feed, cause })?,
+                decoder: Itch50::new(feed as u16, setup.orders_max, setup.midnight, book),
+            })
+        });
+        Ok(Worker {
+            feeds: feeds.collect::<Result<_, _>>()?,
+            stations,
+            writer,
+            cycled_ns: clock.monotonic_ns(),
+            clock,
+            valid_for_ns,
+            telemetry,
+            device_counters_ns: 0,
+            control_frame: vec![0; FRAME_BYTES_MAX].into(),
+        })
+    }
+
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
+    }
+
+    /// The big tables' memory, for whoever wants to advise the kernel about it.
+    pub fn memory(&self) -> impl Iterator<Item = &[u8]> {
+        self.feeds.iter().flat_map(|feed| feed.decoder.memory())
+    }
+
+    pub fn ports(&self) -> impl Iterator<Item = &P> {
+        self.stations.iter().map(|station| &station.port)
+    }
+
+    /// One round: a burst of each port, then the timers. Returns how many frames there were.
+    pub fn do_work(&mut self) -> usize {
+        let mut frames = 0;
+        for station in 0..self.stations.len() {
+            frames += self.receive(station);
+        }
+        let now_ns = self.clock.monotonic_ns();
+        self.poll_timers(now_ns);
+        self.writer.keep_alive(now_ns, self.valid_for_ns);
+        self.count_cycle(now_ns, frames);
+        frames
+    }
+
+    /// The hot path: from a port's burst to ticks that can be read.
+    fn receive(&mut self, station: usize) -> usize {
+        let Station { port, vlan, routes, control, .. } = &mut self.stations[station];
+        let frames = port.rx_burst();
+        if frames == 0 {
+            return 0;
+        }
+        let (now_ns, unix_ns) = (self.clock.monotonic_ns(), self.clock.unix_ns());
+        let counters = &self.telemetry.ports[station];
+        let medium = port.medium();
+        for index in 0..frames {
+            let frame = port.frame(index);
+            let Some(datagram) = datagram_of(medium, &frame, *vlan, index, control, counters) else {
+                continue;
+            };
+            let Some(route) = routes.iter().find(|route| route.is_for(&datagram)) else {
+                counters.unrouted.add(1);
+                continue;
+            };
+            let received_ns = if frame.stamp_ns == 0 { unix_ns } else { frame.stamp_ns };
+            let Feed { arbiter, decoder } = &mut self.feeds[route.feed];
+            let arrival = Arrival { line: route.line, now_ns, received_ns };
+            arbiter.accept(datagram.payload, arrival, &mut Publisher { decoder, writer: &mut self.writer });
+        }
+        self.publish(now_ns, unix_ns);
+        if !self.stations[station].control.is_empty() {
+            self.handle_control(station, now_ns);
+        }
+        frames
+    }
+
+    /// Ends a burst: what is read is done, what is done can be read, and how long it took is known.
+    #[inline(always)]
+    fn publish(&mut self, received_monotonic_ns: u64, received_unix_ns: u64) {
+        let mut oldest_ns = u64::MAX;
+        for feed in &mut self.feeds {
+            feed.decoder.flush(&mut self.writer);
+            oldest_ns = oldest_ns.min(feed.decoder.take_oldest().unwrap_or(u64::MAX));
+        }
+        let ticks = self.writer.commit();
+        if ticks == 0 {
+            return;
+        }
+        let published_ns = self.clock.monotonic_ns();
+        self.writer.stamp_burst(published_ns);
+        self.telemetry.received_to_published.record_between(received_monotonic_ns, published_ns, ticks);
+        if oldest_ns != u64::MAX {
+            self.telemetry.exchange_to_received.record_between(oldest_ns, received_unix_ns, ticks);
+        }
+        self.telemetry.worker.ticks.add(ticks);
+    }
+
+    /// Lets the host see the frames that are for it.
+    #[cold]
+    fn handle_control(&mut self, station: usize, now_ns: u64) {
+        let Station { port, host, control, .. } = &mut self.stations[station];
+        for index in control.drain(..) {
+            let frame = port.frame(index).bytes;
+            let Some(copy) = self.control_frame.get_mut(..frame.len()) else { continue };
+            copy.copy_from_slice(frame);
+            if let Some(host) = host {
+                host.handle(copy, now_ns, &mut |frame| port.tx(frame));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn poll_timers(&mut self, now_ns: u64) {
+        for Feed { arbiter, decoder } in &mut self.feeds {
+            arbiter.poll(now_ns, &mut Publisher { decoder, writer: &mut self.writer });
+        }
+        for Station { port, host, .. } in &mut self.stations {
+            if let Some(host) = host {
+                host.poll(now_ns, &mut |frame| port.tx(frame));
+            }
+        }
+        self.publish(now_ns, self.clock.unix_ns());
+    }
+
+    #[inline(always)]
+    fn count_cycle(&mut self, now_ns: u64, frames: usize) {
+        let worker = &self.telemetry.worker;
+        worker.duty_cycles.add(1);
+        worker.busy_cycles.add(u64::from(frames != 0));
+        let cycle_ns = now_ns - self.cycled_ns;
+        self.cycled_ns = now_ns;
+        if cycle_ns > worker.stall_ns_max.get() {
+            worker.stall_ns_max.set(cycle_ns);
+        }
+        if now_ns >= self.device_counters_ns {
+            self.device_counters_ns = now_ns + DEVICE_COUNTERS_INTERVAL_NS;
+            self.see_device_counters();
+        }
+    }
+
+    #[cold]
+    fn see_device_counters(&self) {
+        for (station, counters) in self.stations.iter().zip(&self.telemetry.ports) {
+            counters.set_device(&station.port.counters());
+            if let Some(host) = &station.host {
+                counters.set_host(&host.counters());
+            }
+        }
+    }
+
+    /// Nothing will ever come any more.
+    pub fn is_exhausted(&self) -> bool {
+        self.stations.iter().all(|station| station.port.is_exhausted())
+    }
+
+    /// The orderly end: every row becomes stale, and the hosts leave their groups, which takes further rounds until
+    /// [`Worker::has_left`].
+    pub fn leave(&mut self) {
+        self.writer.retire();
+        let now_ns = self.clock.monotonic_ns();
+        for Station { port, host, .. } in &mut self.stations {
+            if let Some(host) = host {
+                host.leave(now_ns, &mut |frame| port.tx(frame));
+            }
+        }
+        self.see_device_counters();
+    }
+
+    pub fn has_left(&self) -> bool {
+        self.stations.iter().filter_map(|station| station.host.as_ref()).all(Host::has_left)
+    }
+}
+
+impl Route {
+    #[inline(always)]
+    fn is_for(&self, datagram: &Received<'_>) -> bool {
+        self.destination == datagram.destination && self.source.is_none_or(|source| source == datagram.source)
+    }
+}
+
+/// What a line needs to know of a datagram.
+struct Received<'f> {
+    source: Ipv4Addr,
+    destination: SocketAddrV4,
+    payload: &'f [u8],
+}
+
+/// The datagram in a frame; `None` = there is none for a line, which is counted, or noted in `control` for the host.
+#[inline(always)]
+fn datagram_of<'f>(
+    medium: Medium,
+    frame: &Frame<'f>,
+    vlan: Option<u16>,
+    index: usize,
+    control: &mut Vec<usize>,
+    counters: &PortTelemetry,
+) -> Option<Received<'f>> {
+    if medium == Medium::Udp {
+        let Frame { source, destination, bytes, .. } = *frame;
+        return Some(Received { source, destination, payload: bytes });
+    }
+    match datagram::parse(frame.bytes) {
+        Ok(Parsed::Udp(datagram)) if vlan.is_some() && datagram.vlan != vlan => counters.other_vlan.add(1),
+        Ok(Parsed::Udp(datagram)) => {
+            let source = *datagram.source.ip();
+            return Some(Received { source, destination: datagram.destination, payload: datagram.payload });
+        }
+        Ok(Parsed::Arp { .. } | Parsed::Igmp { .. }) => control.push(index),
+        Err(reject) => counters.rejected[reject as usize].add(1),
+    }
+    None
+}

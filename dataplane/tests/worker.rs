@@ -1,0 +1,270 @@
+//! The whole path in memory: a simulated exchange's packets through ports, arbiter, book and cache, compared row by row
+//! with the exchange's own book.
+
+use dataplane::cache::cell::Cell;
+use dataplane::cache::reader::{Reader, State};
+use dataplane::cache::region::Layout;
+use dataplane::cache::tick::{Condition, PRICE_ABSENT, Quote, Reason, Status, Trade};
+use dataplane::cache::writer::Writer;
+use dataplane::feed::ArbiterConfig;
+use dataplane::hint::NoPrefetch;
+use dataplane::port::Medium;
+use dataplane::sim::clock::SimClock;
+use dataplane::sim::exchange::{Config, Exchange, Row};
+use dataplane::sim::memory_port::MemoryPort;
+use dataplane::sim::packetizer::Moldudp64Packetizer;
+use dataplane::wire::datagram::Datagram;
+use dataplane::worker::{FeedSetup, LineSetup, PortSetup, Worker, WorkerError};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+const LINES: [SocketAddrV4; 2] = [
+    SocketAddrV4::new(Ipv4Addr::new(239, 1, 1, 1), 26_477),
+    SocketAddrV4::new(Ipv4Addr::new(239, 1, 1, 2), 26_477),
+];
+const SOURCE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 5_000);
+const LAYOUT: Layout = Layout { instruments: 512, feeds: 1, log_ticks: 1 << 16, bursts: 1 << 10 };
+const HOUR_NS: u64 = 3_600_000_000_000;
+
+fn cells(layout: &Layout) -> Vec<Cell> {
+    (0..layout.cells()).map(|_| Cell::default()).collect()
+}
+
+fn feed(midnight_unix_ns: u64, lines: Vec<LineSetup>) -> FeedSetup {
+    FeedSetup {
+        arbiter: ArbiterConfig::default(),
+        lines,
+        orders_max: 100_000,
+        midnight: Box::new(move |_| midnight_unix_ns),
+    }
+}
+
+/// What an exchange sends: whole packets, the end of session last.
+struct Recording {
+    exchange: Exchange,
+    packets: Vec<Vec<u8>>,
+}
+
+fn record(config: Config, messages: u64, messages_per_packet: u16) -> Recording {
+    let mut exchange = Exchange::new(config);
+    let mut packetizer = Moldudp64Packetizer::new("SESSION001", 1_400);
+    let mut packets = Vec::new();
+    loop {
+        if exchange.sequence() >= messages {
+            exchange.close();
+        }
+        let mut packet = Vec::new();
+        if packetizer.fill(&mut exchange, messages_per_packet, &mut packet) == 0 {
+            break;
+        }
+        packets.push(packet);
+    }
+    let mut end = Vec::new();
+    packetizer.end_of_session(&mut end);
+    packets.push(end);
+    Recording { exchange, packets }
+}
+
+fn port(medium: Medium, line: usize, packets: &[Vec<u8>]) -> MemoryPort {
+    let mut port = MemoryPort::new(medium);
+    for payload in packets {
+        match medium {
+            Medium::Udp => port.push_udp(payload, *SOURCE.ip(), LINES[line], 0),
+            Medium::Ethernet => {
+                let datagram = Datagram { vlan: Some(7), source: SOURCE, destination: LINES[line], payload };
+                port.push_datagram(&datagram, 0);
+            }
+        }
+    }
+    port.close();
+    port
+}
+
+/// Compares every row with the exchange's; returns how many rows were not live.
+fn compare(reader: &Reader<'_>, exchange: &Exchange, now_ns: u64) -> usize {
+    let mut doubtful = 0;
+    let mut rows = 0;
+    for row in exchange.dump() {
+        rows += 1;
+        let instrument = reader.find(row.symbol).next().expect("every instrument was defined");
+        let (_, definition) = reader.definition(instrument, now_ns).expect("and has its definition");
+        assert_eq!((definition.native_id, definition.name()), (u32::from(row.native_id), row.symbol));
+        let live = seen(reader, instrument, now_ns);
+        let Some((quote, trade, status, sequence, exchange_ns, live)) = live else {
+            assert_eq!(row.sequence, None);
+            continue;
+        };
+        doubtful += usize::from(!live);
+        if live {
+            assert_eq!(quote, quote_of(&row), "{}", String::from_utf8_lossy(row.symbol));
+            assert_eq!(trade, row.last_price_e4.map(|price| (i64::from(price) * 100_000, row.last_size)));
+            assert_eq!(status, row.trading_state);
+            assert_eq!((Some(sequence), Some(exchange_ns)), (row.sequence, row.exchange_ns));
+        }
+    }
+    assert!(rows > 0);
+    doubtful
+}
+
+type Seen = (Quote, Option<(i64, u64)>, u8, u64, u64, bool);
+
+fn seen(reader: &Reader<'_>, instrument: u32, now_ns: u64) -> Option<Seen> {
+    let quote = reader.row::<Quote>(instrument, now_ns);
+    let trade = reader.row::<Trade>(instrument, now_ns);
+    let status = reader.row::<Status>(instrument, now_ns);
+    let latest = [quote, trade, status].into_iter().flatten().max_by_key(|row| row.position)?;
+    let live = [quote, trade, status].into_iter().flatten().all(|row| row.state == State::Live);
+    let trade = trade
+        .and_then(|row| row.tick.payload::<Trade>().copied())
+        .filter(|trade| trade.price != PRICE_ABSENT);
+    Some((
+        quote.map_or(Quote::EMPTY, |row| *row.tick.payload::<Quote>().unwrap()),
+        trade.map(|trade| (trade.price, trade.size)),
+        status.map_or(0, |row| row.tick.payload::<Status>().unwrap().state),
+        latest.tick.sequence,
+        latest.tick.exchange_ns,
+        live,
+    ))
+}
+
+fn quote_of(row: &Row<'_>) -> Quote {
+    let price = |price: Option<u32>| price.map_or(PRICE_ABSENT, |price| i64::from(price) * 100_000);
+    Quote {
+        bid_price: price(row.bid_price_e4),
+        ask_price: price(row.ask_price_e4),
+        bid_size: row.bid_size as u32,
+        ask_size: row.ask_size as u32,
+    }
+}
+
+fn run(ports: Vec<PortSetup<MemoryPort>>, setup: FeedSetup, check: impl FnOnce(&Reader<'_>, &SimClock, u64)) {
+    let cells = cells(&LAYOUT);
+    let writer = Writer::format(&cells, LAYOUT, 1).unwrap();
+    let clock = SimClock::new(1_704_205_800_000_000_000);
+    clock.advance(1);
+    let mut worker = Worker::<_, _, NoPrefetch>::new(ports, vec![setup], writer, &clock, HOUR_NS).unwrap();
+    let mut rounds = 0;
+    while !worker.is_exhausted() {
+        worker.do_work();
+        clock.advance(1_000);
+        rounds += 1;
+        assert!(rounds < 1_000_000);
+    }
+    // What is still missing is given up.
+    clock.advance(ArbiterConfig::default().gap_timeout_ns);
+    worker.do_work();
+    let reader = Reader::open(&cells).unwrap();
+    let ticks = worker.telemetry().worker.ticks.get();
+    assert_eq!(ticks, reader.tail());
+    check(&reader, &clock, worker.telemetry().feeds[0].lines.missing.get());
+}
+
+fn both_lines(port_of_line: [usize; 2]) -> Vec<LineSetup> {
+    [0, 1].map(|line| LineSetup { port: port_of_line[line], destination: LINES[line], source: None }).into()
+}
+
+fn setup(port: MemoryPort, vlan: Option<u16>) -> PortSetup<MemoryPort> {
+    PortSetup { port, host: None, vlan }
+}
+
+#[test]
+fn what_an_exchange_sends_is_what_the_cache_holds() {
+    for (seed, instruments, messages_per_packet) in [(1, 1, 1), (2, 20, 10), (3, 200, 40)] {
+        let config = Config { seed, instruments, ..Config::default() };
+        let midnight = config.midnight_unix_ns;
+        let recording = record(config, 60_000, messages_per_packet);
+        let ports =
+            [0, 1].map(|line| setup(port(Medium::Ethernet, line, &recording.packets), Some(7))).into();
+        run(ports, feed(midnight, both_lines([0, 1])), |reader, clock, missing| {
+            assert_eq!(missing, 0);
+            assert_eq!(reader.feed(0).condition, Condition::Ended);
+            assert_eq!(compare(reader, &recording.exchange, clock_ns(clock)), 0);
+        });
+    }
+}
+
+fn clock_ns(clock: &SimClock) -> u64 {
+    dataplane::time::Clock::monotonic_ns(clock)
+}
+
+#[test]
+fn what_one_line_loses_the_other_brings() {
+    let config = Config { seed: 4, instruments: 50, ..Config::default() };
+    let midnight = config.midnight_unix_ns;
+    let recording = record(config, 40_000, 5);
+    let lossy = |line: usize| {
+        let kept: Vec<Vec<u8>> = recording
+            .packets
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| index % 7 != 3 * line)
+            .map(|(_, packet)| packet.clone())
+            .collect();
+        setup(port(Medium::Udp, line, &kept), None)
+    };
+    run(vec![lossy(0), lossy(1)], feed(midnight, both_lines([0, 1])), |reader, clock, missing| {
+        assert_eq!(missing, 0);
+        assert_eq!(compare(reader, &recording.exchange, clock_ns(clock)), 0);
+    });
+}
+
+#[test]
+fn after_a_loss_on_both_lines_nothing_is_live() {
+    let config = Config { seed: 5, instruments: 50, ..Config::default() };
+    let midnight = config.midnight_unix_ns;
+    let mut recording = record(config, 40_000, 5);
+    recording.packets.remove(4_000);
+    let ports = vec![setup(port(Medium::Udp, 0, &recording.packets), None)];
+    let lines = vec![LineSetup { port: 0, destination: LINES[0], source: None }];
+    run(ports, feed(midnight, lines), |reader, clock, missing| {
+        assert_eq!((missing, reader.feed(0).missing, reader.feed(0).reason), (5, 5, Reason::Gap));
+        assert_eq!(compare(reader, &recording.exchange, clock_ns(clock)), 50);
+    });
+}
+
+#[test]
+fn joined_late_rows_are_partial_and_called_by_number_without_their_definition() {
+    let config = Config { seed: 6, instruments: 5, ..Config::default() };
+    let recording = record(config, 40_000, 5);
+    let ports = vec![setup(port(Medium::Udp, 0, &recording.packets[4_000..]), None)];
+    let lines = vec![LineSetup { port: 0, destination: LINES[0], source: None }];
+    run(ports, feed(0, lines), |reader, clock, _| {
+        let now_ns = clock_ns(clock);
+        let instrument = reader.find(b"1").next().expect("called by its number");
+        let row = reader.row::<Quote>(instrument, now_ns).unwrap();
+        assert_eq!((row.state, row.reason, row.tick.exchange_ns), (State::Partial, Reason::LateStart, 0));
+    });
+}
+
+#[test]
+fn a_second_session_takes_the_rows_of_the_first_over() {
+    let first = record(Config { seed: 7, instruments: 30, ..Config::default() }, 20_000, 5);
+    let config = Config { seed: 8, instruments: 30, ..Config::default() };
+    let midnight = config.midnight_unix_ns;
+    let mut exchange = Exchange::new(config);
+    let mut packetizer = Moldudp64Packetizer::new("SESSION002", 1_400);
+    let mut packets = first.packets.clone();
+    for _ in 0..5_000 {
+        let mut packet = Vec::new();
+        packetizer.fill(&mut exchange, 5, &mut packet);
+        packets.push(packet);
+    }
+    let ports = vec![setup(port(Medium::Udp, 0, &packets), None)];
+    let lines = vec![LineSetup { port: 0, destination: LINES[0], source: None }];
+    run(ports, feed(midnight, lines), |reader, clock, missing| {
+        assert_eq!(missing, 0);
+        assert_eq!(&reader.feed(0).session.unwrap().session, b"SESSION002");
+        assert_eq!(reader.instruments(), 30, "the names are the same, and so are the rows");
+        assert_eq!(compare(reader, &exchange, clock_ns(clock)), 0);
+    });
+}
+
+#[test]
+fn two_lines_can_not_be_the_same() {
+    let cells = cells(&LAYOUT);
+    let writer = Writer::format(&cells, LAYOUT, 1).unwrap();
+    let line = LineSetup { port: 0, destination: LINES[0], source: None };
+    let clock = SimClock::new(0);
+    let ports = vec![setup(MemoryPort::new(Medium::Udp), None)];
+    let twice = Worker::<_, _, NoPrefetch>::new(ports, vec![feed(0, vec![line, line])], writer, &clock, 1);
+    assert_eq!(twice.err(), Some(WorkerError::Twice { feed: 0, line: 1, port: 0, destination: LINES[0] }));
+}
