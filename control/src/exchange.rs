@@ -22,10 +22,8 @@ pub enum ExchangeError {
     Interface(#[from] InterfaceError),
     #[error(transparent)]
     Sender(#[from] SenderError),
-    #[error(
-        "--date {date}: {cause}; give a day after 1970 as YYYY-MM-DD, or leave it out for today in New York"
-    )]
-    Date { date: String, cause: String },
+    #[error("--date {0}")]
+    Date(#[from] crate::midnight::DateError),
     #[error("sending failed: {0}; is the interface up, and has it a route for the groups of the lines?")]
     Send(io::Error),
     #[error("--dump {}: {cause}; name a file in a folder that exists and is writable", file.display())]

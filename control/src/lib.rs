@@ -1,3 +1,6 @@
 //! What the `tickplane` command is made of.
 
+pub mod decode;
 pub mod exchange;
+pub mod midnight;
+pub mod row;

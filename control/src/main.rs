@@ -1,6 +1,7 @@
 //! The `tickplane` command.
 
 use clap::{Parser, Subcommand};
+use control::decode::{self, DecodeArgs};
 use control::exchange::{self, ExchangeArgs};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::process::ExitCode;
@@ -18,19 +19,30 @@ struct Tickplane {
 #[derive(Subcommand)]
 enum Command {
     Exchange(Box<ExchangeArgs>),
+    Decode(DecodeArgs),
 }
 
 fn main() -> ExitCode {
-    let Command::Exchange(args) = Tickplane::parse().command;
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, stop.clone()).expect("SIGINT and SIGTERM may be handled");
-    }
-    match exchange::run(&args, &stop) {
-        Ok(_) => ExitCode::SUCCESS,
+    let (name, result) = match Tickplane::parse().command {
+        Command::Exchange(args) => {
+            handle_signals(&stop);
+            ("exchange", exchange::run(&args, &stop).map(drop).map_err(|error| error.to_string()))
+        }
+        Command::Decode(args) => ("decode", decode::run(&args).map_err(|error| error.to_string())),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tickplane exchange: {error}");
+            eprintln!("tickplane {name}: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// From now on SIGINT and SIGTERM ask for an orderly end.
+fn handle_signals(stop: &Arc<AtomicBool>) {
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, stop.clone()).expect("SIGINT and SIGTERM may be handled");
     }
 }

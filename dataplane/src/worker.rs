@@ -294,6 +294,15 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
         }
     }
 
+    /// Gives up what is still missing: to be called once the ports are exhausted.
+    pub fn finish(&mut self) {
+        let now_ns = self.clock.monotonic_ns();
+        for Feed { arbiter, decoder } in &mut self.feeds {
+            arbiter.finish(now_ns, &mut Publisher { decoder, writer: &mut self.writer });
+        }
+        self.publish(now_ns, self.clock.unix_ns());
+    }
+
     /// Nothing will ever come any more.
     pub fn is_exhausted(&self) -> bool {
         self.stations.iter().all(|station| station.port.is_exhausted())

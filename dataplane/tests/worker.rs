@@ -149,9 +149,7 @@ fn run(ports: Vec<PortSetup<MemoryPort>>, setup: FeedSetup, check: impl FnOnce(&
         rounds += 1;
         assert!(rounds < 1_000_000);
     }
-    // What is still missing is given up.
-    clock.advance(ArbiterConfig::default().gap_timeout_ns);
-    worker.do_work();
+    worker.finish();
     let reader = Reader::open(&cells).unwrap();
     let ticks = worker.telemetry().worker.ticks.get();
     assert_eq!(ticks, reader.tail());

@@ -1,14 +1,17 @@
 //! The exchange's book as JSON lines, in the shape that `tickplane decode --json` has.
 
 use super::ExchangeError;
+use dataplane::cache::tick;
 use dataplane::sim::exchange::{Exchange, Row};
-use dataplane::wire::itch50::PRICE_SCALE;
-use serde_json::Value;
+use dataplane::wire::itch50;
 use std::fs::Permissions;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tempfile::NamedTempFile;
+
+/// One unit of ITCH's prices in the cache's.
+const UNIT: i64 = tick::PRICE_SCALE / itch50::PRICE_SCALE as i64;
 
 /// Writes the rows, sorted by name as bytes, and a last line of counters; `-` is the standard output, a file
 /// appears whole or not at all.
@@ -50,7 +53,7 @@ fn write_lines(exchange: &Exchange, out: impl Write) -> io::Result<()> {
     rows.sort_by_key(|row| row.symbol);
     let mut out = BufWriter::new(out);
     for row in rows {
-        writeln!(out, "{}", json(&row))?;
+        writeln!(out, "{}", line(&row).json())?;
     }
     writeln!(
         out,
@@ -62,68 +65,28 @@ fn write_lines(exchange: &Exchange, out: impl Write) -> io::Result<()> {
     out.flush()
 }
 
-/// The keys stand in the order in which people read them.
-fn json(row: &Row<'_>) -> String {
-    let size = |price: Option<u32>, size: u64| number(price.map(|_| size));
-    format!(
-        concat!(
-            r#"{{"instrument":{},"bid_price":{},"bid_size":{},"ask_price":{},"ask_size":{},"#,
-            r#""last_price":{},"last_size":{},"state":"live","sequence":{},"exchange_ns":{}}}"#
-        ),
-        Value::from(String::from_utf8_lossy(row.symbol)),
-        price(row.bid_price_e4),
-        size(row.bid_price_e4, row.bid_size),
-        price(row.ask_price_e4),
-        size(row.ask_price_e4, row.ask_size),
-        price(row.last_price_e4),
-        size(row.last_price_e4, row.last_size),
-        number(row.sequence),
-        number(row.exchange_ns),
-    )
-}
-
-fn number(value: Option<u64>) -> String {
-    value.map_or("null".to_owned(), |value| value.to_string())
-}
-
-/// Four decimals, as ITCH has them.
-fn price(price_e4: Option<u32>) -> String {
-    let decimal = |price: u32| format!("\"{}.{:04}\"", price / PRICE_SCALE, price % PRICE_SCALE);
-    price_e4.map_or("null".to_owned(), decimal)
+fn line(row: &Row<'_>) -> crate::row::Row {
+    let price = |price: Option<u32>| price.and_then(|price| crate::row::price(i64::from(price) * UNIT));
+    let size = |price: Option<u32>, size: u64| price.map(|_| size);
+    crate::row::Row {
+        instrument: String::from_utf8_lossy(row.symbol).into_owned(),
+        bid_price: price(row.bid_price_e4),
+        bid_size: size(row.bid_price_e4, row.bid_size),
+        ask_price: price(row.ask_price_e4),
+        ask_size: size(row.ask_price_e4, row.ask_size),
+        last_price: price(row.last_price_e4),
+        last_size: size(row.last_price_e4, row.last_size),
+        state: "live".to_owned(),
+        sequence: row.sequence,
+        exchange_ns: row.exchange_ns,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use dataplane::sim::exchange::Config;
-
-    #[test]
-    fn a_row_reads_as_decode_writes_it() {
-        let mut row = Row {
-            native_id: 1,
-            symbol: b"A\"C",
-            bid_price_e4: Some(270_600),
-            bid_size: 100,
-            ask_price_e4: None,
-            ask_size: 0,
-            last_price_e4: Some(1),
-            last_size: 7,
-            trading_state: b'T',
-            reason: *b"    ",
-            sequence: Some(12),
-            exchange_ns: Some(1_704_171_600_000_000_000),
-        };
-        assert_eq!(
-            json(&row),
-            concat!(
-                r#"{"instrument":"A\"C","bid_price":"27.0600","bid_size":100,"ask_price":null,"ask_size":null,"#,
-                r#""last_price":"0.0001","last_size":7,"state":"live","sequence":12,"#,
-                r#""exchange_ns":1704171600000000000}"#
-            )
-        );
-        row.sequence = None;
-        assert!(json(&row).contains(r#""sequence":null"#));
-    }
+    use serde_json::Value;
 
     #[test]
     fn a_dump_is_sorted_by_name_and_replaces_the_file() {

@@ -2,20 +2,17 @@
 
 use super::schedule::Schedule;
 use super::{ExchangeArgs, ExchangeError, Summary, dump};
+use crate::midnight::{midnight_before, midnight_of};
 use dataplane::sim::exchange::{Config, Exchange};
 use dataplane::sim::lines::{Line, Lines};
 use dataplane::sim::packetizer::Moldudp64Packetizer;
 use dataplane::time::{Clock, NS_PER_MS, NS_PER_S};
 use drivers::clock::SystemClock;
 use drivers::udp_sender::{Datagram, SEND_BATCH_MAX, UdpSender};
-use jiff::civil::Date;
-use jiff::{Timestamp, ZonedDateTime};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Where the exchange's midnight is.
-const TIME_ZONE: &str = "America/New_York";
 /// Packets that are made before any of them is sent.
 const BURST_PACKETS: usize = SEND_BATCH_MAX / 2;
 /// How long to sleep at most, so that a stop is noticed.
@@ -48,7 +45,8 @@ pub struct Session<'a> {
 impl<'a> Session<'a> {
     pub fn new(args: &'a ExchangeArgs, sender: UdpSender) -> Result<Session<'a>, ExchangeError> {
         let clock = SystemClock;
-        let (today_unix_ns, midnight_unix_ns) = midnights(args.date.as_deref(), clock.unix_ns())?;
+        let today_unix_ns = midnight_before(clock.unix_ns())?;
+        let midnight_unix_ns = args.date.as_deref().map_or(Ok(today_unix_ns), midnight_of)?;
         let name = args.session.clone().unwrap_or_else(|| format!("{:010}", clock.unix_ns() / NS_PER_S));
         let config = Config {
             seed: args.seed,
@@ -303,42 +301,5 @@ impl<'a> Session<'a> {
     fn sleep_until(&self, due_ns: u64) {
         let wait_ns = due_ns.saturating_sub(self.clock.monotonic_ns());
         std::thread::sleep(Duration::from_nanos(wait_ns.clamp(SLEEP_NS_MIN, SLEEP_NS_MAX)));
-    }
-}
-
-/// Midnight in New York of today and of `date`, in ns of Unix UTC.
-fn midnights(date: Option<&str>, unix_ns: u64) -> Result<(u64, u64), ExchangeError> {
-    let error = |cause: String| ExchangeError::Date { date: date.unwrap_or("today").to_owned(), cause };
-    let midnight = |zoned: ZonedDateTime| {
-        let midnight = zoned.start_of_day().map_err(|cause| error(cause.to_string()))?;
-        u64::try_from(midnight.timestamp().as_nanosecond()).map_err(|_| error("before 1970".to_owned()))
-    };
-    let now = Timestamp::from_nanosecond(i128::from(unix_ns)).and_then(|now| now.in_tz(TIME_ZONE));
-    let today_ns = midnight(now.map_err(|cause| error(cause.to_string()))?)?;
-    let Some(date) = date else { return Ok((today_ns, today_ns)) };
-    let day = date.parse::<Date>().and_then(|date| date.in_tz(TIME_ZONE));
-    Ok((today_ns, midnight(day.map_err(|cause| error(cause.to_string()))?)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn midnight_is_new_yorks_in_winter_and_summer() {
-        // 2024-07-02T03:59:59Z is still the first of July in New York, four hours behind.
-        let unix_ns = 1_719_892_799 * NS_PER_S;
-        let (today_ns, winter_ns) = midnights(Some("2024-01-02"), unix_ns).unwrap();
-        assert_eq!(today_ns, 1_719_806_400 * NS_PER_S);
-        assert_eq!(winter_ns, 1_704_171_600 * NS_PER_S);
-        assert_eq!(midnights(None, unix_ns).unwrap(), (today_ns, today_ns));
-    }
-
-    #[test]
-    fn a_date_that_is_none_is_named() {
-        for date in ["2024-02-30", "yesterday", "1969-01-01"] {
-            let error = midnights(Some(date), NS_PER_S).unwrap_err().to_string();
-            assert!(error.contains(date) && error.contains("YYYY-MM-DD"), "{error}");
-        }
     }
 }

@@ -184,6 +184,31 @@ impl Arbiter {
         }
     }
 
+    /// Nothing will come any more (the end of a recording): what is missing is given up, and a stray packet that nothing
+    /// has contradicted is believed.
+    pub fn finish<S: Sink>(&mut self, now_ns: u64, sink: &mut S) {
+        self.declare_all(sink);
+        if let Some((stray, bytes, memory)) = self.stray.take() {
+            let StrayPacket { session, sequence, next, ends_session, line, received_ns } = stray;
+            if session != self.session || sequence < self.next {
+                self.begin(&session, sequence, now_ns, sink);
+            }
+            if let Some(bytes) = bytes {
+                let arrival = Arrival { line, now_ns, received_ns };
+                self.admit(Offer { sequence, next, ends_session, blocks: &memory[..bytes] }, arrival, sink);
+            }
+            self.stray.put_back(memory);
+            self.declare_all(sink);
+        }
+        self.settle();
+    }
+
+    fn declare_all<S: Sink>(&mut self, sink: &mut S) {
+        while let Some(first) = self.window.first() {
+            self.declare(first, sink);
+        }
+    }
+
     /// All of the packet's messages (at least one) are below `next`.
     #[inline(always)]
     fn is_past(&self, sequence: u64, count: u16) -> bool {
@@ -285,9 +310,7 @@ impl Arbiter {
 
     /// Leaves the present session, if there is one, and begins another.
     fn begin<S: Sink>(&mut self, session: &[u8; SESSION_BYTES], sequence: u64, now_ns: u64, sink: &mut S) {
-        while let Some(first) = self.window.first() {
-            self.declare(first, sink);
-        }
+        self.declare_all(sink);
         if self.next != 0 && self.session != *session {
             self.previous = Some(self.session);
         }
