@@ -338,7 +338,8 @@ impl Arbiter {
         line.speak(counters, offer.sequence, offer.next, arrival.now_ns);
         line.silent = false;
         counters.silent.set(0);
-        if offer.next >= self.next {
+        // The last packet once more is the past, too; a heartbeat that announces the next number is not.
+        if offer.next > self.next || (offer.is_empty() && offer.next == self.next) {
             self.front_ns = arrival.now_ns;
             if self.stale {
                 self.stale = false;

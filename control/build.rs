@@ -1,0 +1,17 @@
+//! Compiles the protocol definitions in pure Rust, so that no `protoc` is needed.
+
+use std::path::PathBuf;
+
+use prost::Message;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let files = ["market_data", "telemetry", "feeds", "node"];
+    let paths = files.map(|file| format!("proto/tickplane/v1/{file}.proto"));
+    println!("cargo::rerun-if-changed=proto");
+    let descriptors = protox::compile(&paths, ["proto"])?;
+    // The reflection service serves these bytes.
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("tickplane.v1.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().disable_comments(["."]).btree_map(".").compile_fds(descriptors)?;
+    Ok(())
+}
