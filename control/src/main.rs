@@ -1,12 +1,12 @@
 //! The `tickplane` command.
 
 use clap::{Parser, Subcommand};
+use control::client::{self, get, status, verify, watch};
 use control::decode::{self, DecodeArgs};
 use control::exchange::{self, ExchangeArgs};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use control::runner::{self, RunArgs};
+use control::stop;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// A market-data caching appliance.
 #[derive(Parser)]
@@ -18,19 +18,17 @@ struct Tickplane {
 
 #[derive(Subcommand)]
 enum Command {
+    Run(RunArgs),
     Exchange(Box<ExchangeArgs>),
     Decode(DecodeArgs),
+    Get(get::GetArgs),
+    Watch(watch::WatchArgs),
+    Status(status::StatusArgs),
+    Verify(verify::VerifyArgs),
 }
 
 fn main() -> ExitCode {
-    let stop = Arc::new(AtomicBool::new(false));
-    let (name, result) = match Tickplane::parse().command {
-        Command::Exchange(args) => {
-            handle_signals(&stop);
-            ("exchange", exchange::run(&args, &stop).map(drop).map_err(|error| error.to_string()))
-        }
-        Command::Decode(args) => ("decode", decode::run(&args).map_err(|error| error.to_string())),
-    };
+    let (name, result) = run(Tickplane::parse().command);
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -40,9 +38,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// From now on SIGINT and SIGTERM ask for an orderly end.
-fn handle_signals(stop: &Arc<AtomicBool>) {
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, stop.clone()).expect("SIGINT and SIGTERM may be handled");
+fn run(command: Command) -> (&'static str, Result<(), String>) {
+    let text = |error: client::ClientError| error.to_string();
+    match command {
+        Command::Run(args) => {
+            ("run", runner::run(&args, &stop::on_signals()).map_err(|error| error.to_string()))
+        }
+        Command::Exchange(args) => {
+            let result = exchange::run(&args, &stop::on_signals());
+            ("exchange", result.map(drop).map_err(|error| error.to_string()))
+        }
+        Command::Decode(args) => ("decode", decode::run(&args).map_err(|error| error.to_string())),
+        Command::Get(args) => ("get", client::block_on(get::run(&args)).map_err(text)),
+        Command::Watch(args) => {
+            let stop = stop::on_signals();
+            ("watch", client::block_on(watch::run(&args, &stop)).map_err(text))
+        }
+        Command::Status(args) => ("status", client::block_on(status::run(&args)).map_err(text)),
+        Command::Verify(args) => ("verify", client::block_on(verify::run(&args)).map_err(text)),
     }
 }

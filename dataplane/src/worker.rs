@@ -211,6 +211,7 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
             let received_ns = if frame.stamp_ns == 0 { unix_ns } else { frame.stamp_ns };
             let Feed { arbiter, decoder } = &mut self.feeds[route.feed];
             let arrival = Arrival { line: route.line, now_ns, received_ns };
+            decoder.arrive(received_ns);
             arbiter.accept(datagram.payload, arrival, &mut Publisher { decoder, writer: &mut self.writer });
         }
         self.publish(now_ns, unix_ns);

@@ -23,6 +23,7 @@ const LINES: [SocketAddrV4; 2] = [
 ];
 const SOURCE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 5_000);
 const LAYOUT: Layout = Layout { instruments: 512, feeds: 1, log_ticks: 1 << 16, bursts: 1 << 10 };
+const STARTED_NS: u64 = 1_704_205_800_000_000_000;
 const HOUR_NS: u64 = 3_600_000_000_000;
 
 fn cells(layout: &Layout) -> Vec<Cell> {
@@ -34,7 +35,10 @@ fn feed(midnight_unix_ns: u64, lines: Vec<LineSetup>) -> FeedSetup {
         arbiter: ArbiterConfig::default(),
         lines,
         orders_max: 100_000,
-        midnight: Box::new(move |_| midnight_unix_ns),
+        midnight: Box::new(move |received_ns| {
+            assert!(received_ns >= STARTED_NS, "a session is seen by a packet that came at some time");
+            midnight_unix_ns
+        }),
     }
 }
 
@@ -139,7 +143,7 @@ fn quote_of(row: &Row<'_>) -> Quote {
 fn run(ports: Vec<PortSetup<MemoryPort>>, setup: FeedSetup, check: impl FnOnce(&Reader<'_>, &SimClock, u64)) {
     let cells = cells(&LAYOUT);
     let writer = Writer::format(&cells, LAYOUT, 1).unwrap();
-    let clock = SimClock::new(1_704_205_800_000_000_000);
+    let clock = SimClock::new(STARTED_NS);
     clock.advance(1);
     let mut worker = Worker::<_, _, NoPrefetch>::new(ports, vec![setup], writer, &clock, HOUR_NS).unwrap();
     let mut rounds = 0;

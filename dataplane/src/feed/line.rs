@@ -44,6 +44,27 @@ pub struct LineCounters {
     pub lead_negative: Counter,
 }
 
+impl LineCounters {
+    /// Every counter by name, for whoever shows them all.
+    pub fn entries(&self) -> [(&'static str, u64); 13] {
+        [
+            ("packets", self.packets.get()),
+            ("bytes", self.bytes.get()),
+            ("messages", self.messages.get()),
+            ("won", self.won.get()),
+            ("duplicates", self.duplicates.get()),
+            ("late", self.late.get()),
+            ("heartbeats", self.heartbeats.get()),
+            ("malformed", self.malformed.get()),
+            ("old_session", self.old_session.get()),
+            ("stray", self.stray.get()),
+            ("gaps", self.gaps.get()),
+            ("lead_ns", self.lead_ns.get()),
+            ("lead_samples", self.lead_samples.get()),
+        ]
+    }
+}
+
 /// What a feed did: written by its arbiter, read by telemetry.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -74,6 +95,22 @@ pub struct FeedCounters {
 }
 
 impl FeedCounters {
+    /// Every counter of the feed itself by name, for whoever shows them all.
+    pub fn entries(&self) -> [(&'static str, u64); 10] {
+        [
+            ("messages", self.messages.get()),
+            ("gaps", self.gaps.get()),
+            ("missing", self.missing.get()),
+            ("held", self.held.get()),
+            ("held_now", self.held_now.get()),
+            ("window_full", self.window_full.get()),
+            ("oversized", self.oversized.get()),
+            ("sessions", self.sessions.get()),
+            ("late_starts", self.late_starts.get()),
+            ("resumed", self.resumed.get()),
+        ]
+    }
+
     pub fn condition(&self) -> Condition {
         u8::try_from(self.condition.get()).ok().and_then(Condition::from_u8).unwrap_or(Condition::Waiting)
     }

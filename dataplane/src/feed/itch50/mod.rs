@@ -94,6 +94,12 @@ impl<F: Prefetch> Itch50<F> {
         [self.orders.memory(), self.levels.memory()]
     }
 
+    /// A packet has come, at that time of Unix UTC: what the arbiter makes of it is stamped so.
+    #[inline(always)]
+    pub fn arrive(&mut self, received_ns: u64) {
+        self.received_ns = received_ns;
+    }
+
     /// The oldest of the exchange's stamps since the last call.
     pub fn take_oldest(&mut self) -> Option<u64> {
         let oldest_ns = std::mem::replace(&mut self.oldest_exchange_ns, u64::MAX);
@@ -387,7 +393,6 @@ impl<F: Prefetch> Sink for Publisher<'_, '_, F> {
     #[inline(always)]
     fn messages(&mut self, delivery: Delivery<'_>) {
         let mut sequence = delivery.sequence;
-        self.decoder.received_ns = delivery.received_ns;
         for message in delivery.messages() {
             self.decoder.message(message, sequence, delivery.received_ns, self.writer);
             sequence += 1;

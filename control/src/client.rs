@@ -1,0 +1,108 @@
+//! The terminal clients: `get`, `watch`, `status`, `verify`.
+
+pub mod get;
+pub mod status;
+pub mod verify;
+pub mod watch;
+
+use crate::proto::Instrument;
+use crate::row::{Row, price};
+use std::io;
+use std::time::Duration;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// A page of 10,000 instruments is some megabytes.
+pub(crate) const RESPONSE_BYTES_MAX: usize = 64 << 20;
+
+/// Which node to talk to.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServerArgs {
+    /// The node's gRPC address
+    #[arg(long, value_name = "URL", env = "TICKPLANE_SERVER", default_value = "http://127.0.0.1:50051")]
+    pub server: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("--server {server}: {cause}: give it as http://ADDRESS:PORT")]
+    Url { server: String, cause: String },
+    #[error(
+        "no answer from {server} ({cause}): is `tickplane run` running there? name another node by --server"
+    )]
+    Connect { server: String, cause: String },
+    #[error("the node answered {code:?}: {message}", code = .0.code(), message = .0.message())]
+    Status(#[from] Status),
+    #[error("the output can't be written: {0}")]
+    Output(#[from] io::Error),
+    #[error("{0}")]
+    Differs(String),
+}
+
+impl ServerArgs {
+    pub async fn connect(&self) -> Result<Channel, ClientError> {
+        let server = self.server.clone();
+        let url = if server.contains("://") { server.clone() } else { format!("http://{server}") };
+        let endpoint = Endpoint::from_shared(url)
+            .map_err(|error| ClientError::Url { server: server.clone(), cause: error.to_string() })?;
+        endpoint.connect_timeout(CONNECT_MAX).tcp_nodelay(true).connect().await.map_err(|error| {
+            let cause =
+                std::error::Error::source(&error).map_or(error.to_string(), |cause| cause.to_string());
+            ClientError::Connect { server, cause }
+        })
+    }
+}
+
+/// Runs a client to its end.
+pub fn block_on<T>(client: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match runtime.block_on(client) {
+        // Whoever read the output has seen enough.
+        Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        result => result,
+    }
+}
+
+/// live, partial, suspect, stale or absent.
+pub(crate) fn state_name(state: i32) -> String {
+    use crate::proto::RowState;
+    let name = RowState::try_from(state).unwrap_or(RowState::Unspecified).as_str_name();
+    name.trim_start_matches("ROW_STATE_").to_lowercase()
+}
+
+/// gap, late_start, feed_silent, …; empty = none.
+pub(crate) fn reason_name(reason: i32) -> String {
+    use crate::proto::RowReason;
+    match RowReason::try_from(reason) {
+        Ok(RowReason::Unspecified) | Err(_) => String::new(),
+        Ok(reason) => reason.as_str_name().trim_start_matches("ROW_REASON_").to_lowercase(),
+    }
+}
+
+impl From<&Instrument> for Row {
+    fn from(instrument: &Instrument) -> Row {
+        let (quote, trade) = (instrument.quote.as_ref(), instrument.trade.as_ref());
+        let trade = trade.filter(|trade| trade.price_e9.is_some());
+        let bid = quote.and_then(|quote| Some((quote.bid_price_e9?, quote.bid_size)));
+        let ask = quote.and_then(|quote| Some((quote.ask_price_e9?, quote.ask_size)));
+        let marks = [
+            quote.and_then(|quote| quote.mark.as_ref()),
+            instrument.trade.as_ref().and_then(|trade| trade.mark.as_ref()),
+            instrument.status.as_ref().and_then(|status| status.mark.as_ref()),
+        ];
+        let latest = marks.into_iter().flatten().max_by_key(|mark| mark.position);
+        Row {
+            instrument: instrument.symbol.clone(),
+            bid_price: bid.and_then(|bid| price(bid.0)),
+            bid_size: bid.map(|bid| bid.1),
+            ask_price: ask.and_then(|ask| price(ask.0)),
+            ask_size: ask.map(|ask| ask.1),
+            last_price: trade.and_then(|trade| price(trade.price_e9?)),
+            last_size: trade.map(|trade| trade.size),
+            state: state_name(instrument.state),
+            sequence: latest.map(|mark| mark.sequence),
+            exchange_ns: latest.map(|mark| mark.exchange_ns).filter(|ns| *ns != 0),
+        }
+    }
+}

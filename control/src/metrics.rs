@@ -1,0 +1,204 @@
+//! `/metrics`: the same counters and latencies as Prometheus text.
+
+use crate::node::Node;
+use crate::proto::Stage;
+use crate::service::{feeds, node as node_service, telemetry};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use std::fmt;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const NS_PER_S: f64 = 1e9;
+/// Upper ends of the latency buckets, in ns: 1, 2 and 5 of each decade from a microsecond to ten seconds.
+const BUCKETS_NS: [u64; 22] = {
+    let mut ends = [0; 22];
+    let (mut index, mut decade) = (0, 1_000);
+    while index < 21 {
+        ends[index] = decade;
+        ends[index + 1] = 2 * decade;
+        ends[index + 2] = 5 * decade;
+        (index, decade) = (index + 3, decade * 10);
+    }
+    ends[21] = decade;
+    ends
+};
+
+/// Serves the page until it is aborted.
+pub async fn serve(node: Arc<Node>, listener: TcpListener) {
+    let page = move || {
+        let node = node.clone();
+        async move { ([(CONTENT_TYPE, TEXT)], text(node)).into_response() }
+    };
+    let routes = axum::Router::new().route("/metrics", get(page));
+    if let Err(error) = axum::serve(listener, routes).await {
+        tracing::error!("the metrics page ended: {error}");
+    }
+}
+
+/// The page.
+pub fn text(node: Arc<Node>) -> String {
+    let mut registry = Registry::with_prefix("tickplane");
+    registry.register_collector(Box::new(Metrics(node)));
+    let mut text = String::new();
+    encode(&mut text, &registry).expect("a string takes it all");
+    text
+}
+
+struct Metrics(Arc<Node>);
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Metrics")
+    }
+}
+
+type Labels<'l, const N: usize> = [(&'static str, &'l str); N];
+
+/// A family of counters or gauges, whose values come with their labels.
+fn family<'l, const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    kind: MetricType,
+    values: impl IntoIterator<Item = (Labels<'l, N>, f64)>,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+    for (labels, value) in values {
+        let one = metric.encode_family(&labels)?;
+        match kind {
+            MetricType::Counter => ConstCounter::new(value as u64).encode(one)?,
+            _ => ConstGauge::new(value).encode(one)?,
+        }
+    }
+    Ok(())
+}
+
+impl Collector for Metrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let node = &*self.0;
+        self.encode_feeds(&mut encoder, node)?;
+        self.encode_node(&mut encoder, node)?;
+        self.encode_latencies(&mut encoder, node)
+    }
+}
+
+impl Metrics {
+    fn encode_feeds(&self, encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {
+        let feeds = feeds::all(node);
+        let conditions = feeds.iter().map(|feed| ([("feed", feed.name.as_str())], f64::from(feed.condition)));
+        let help = "Feed condition: 1 waiting, 2 live, 3 degraded, 4 stale, 5 ended";
+        family(encoder, "feed_condition", help, MetricType::Gauge, conditions)?;
+        let sequences = feeds.iter().map(|feed| ([("feed", feed.name.as_str())], feed.next_sequence as f64));
+        let help = "Number of the next message expected";
+        family(encoder, "feed_next_sequence", help, MetricType::Gauge, sequences)?;
+        let events = feeds.iter().flat_map(|feed| {
+            let name = feed.name.as_str();
+            feed.counters
+                .iter()
+                .map(move |(event, value)| ([("feed", name), ("event", event.as_str())], *value as f64))
+        });
+        let help = "What happened on a feed, by event";
+        family(encoder, "feed_events", help, MetricType::Counter, events)?;
+        let lines = || feeds.iter().flat_map(|feed| feed.lines.iter().map(move |line| (feed, line)));
+        let silent = lines().map(|(feed, line)| {
+            ([("feed", feed.name.as_str()), ("line", line.name.as_str())], f64::from(u8::from(line.silent)))
+        });
+        family(encoder, "line_silent", "1 = the line is silent", MetricType::Gauge, silent)?;
+        let events = lines().flat_map(|(feed, line)| {
+            let names = (feed.name.as_str(), line.name.as_str());
+            line.counters.iter().map(move |(event, value)| {
+                ([("feed", names.0), ("line", names.1), ("event", event.as_str())], *value as f64)
+            })
+        });
+        family(encoder, "line_events", "What happened on a line, by event", MetricType::Counter, events)
+    }
+
+    fn encode_node(&self, encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {
+        let status = node_service::status(node);
+        let ports = status.ports.iter().flat_map(|port| {
+            let name = port.name.as_str();
+            port.counters
+                .iter()
+                .map(move |(event, value)| ([("port", name), ("event", event.as_str())], *value as f64))
+        });
+        family(encoder, "port_events", "What happened on a port, by event", MetricType::Counter, ports)?;
+        let region = status.region.unwrap_or_default();
+        let worker = status.worker.unwrap_or_default();
+        let cycles = |name: &str| worker.counters.get(name).copied().unwrap_or(0) as f64;
+        let gauges = [
+            ("region_instruments", "Instruments that there are", region.instruments as f64),
+            ("region_instruments_max", "Instruments that fit the region", region.instruments_max as f64),
+            ("region_tail", "Log position that the next update gets", region.tail as f64),
+            ("region_bytes", "Size of the region's mapping", region.bytes as f64),
+            (
+                "region_valid_seconds",
+                "For how long rows may be believed",
+                region.valid_for_ns as f64 / NS_PER_S,
+            ),
+            ("subscriptions", "Subscriptions that are open", f64::from(status.subscriptions)),
+            (
+                "worker_stall_seconds_max",
+                "Longest time between two rounds",
+                cycles("stall_ns_max") / NS_PER_S,
+            ),
+            ("uptime_seconds", "Time since the start", status.uptime_ns as f64 / NS_PER_S),
+        ];
+        for (name, help, value) in gauges {
+            family(encoder, name, help, MetricType::Gauge, [([], value)])?;
+        }
+        let counters = [
+            ("delivered_updates", "Updates handed to subscribers", status.delivered as f64),
+            ("conflated_updates", "Updates left out for slow subscribers", status.conflated as f64),
+            ("worker_cycles", "Rounds of the worker's loop", cycles("duty_cycles")),
+            ("worker_busy_cycles", "Rounds that found frames", cycles("busy_cycles")),
+            ("published_ticks", "Updates published to the cache", cycles("ticks")),
+        ];
+        for (name, help, value) in counters {
+            family(encoder, name, help, MetricType::Counter, [([], value)])?;
+        }
+        Ok(())
+    }
+
+    fn encode_latencies(&self, encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {
+        let stages = [
+            (Stage::ExchangeToReceived, "exchange_to_received"),
+            (Stage::ReceivedToPublished, "received_to_published"),
+            (Stage::PublishedToDelivered, "published_to_delivered"),
+        ];
+        let all = stages.map(|(stage, name)| (name, telemetry::latencies(node, stage)));
+        let help = "Time that updates took, by stage";
+        let mut metric = encoder.encode_descriptor("latency_seconds", help, None, MetricType::Histogram)?;
+        for (name, latencies) in &all {
+            let labels = [("stage", *name)];
+            let histogram = &latencies.histogram;
+            let mut below_ns = 0;
+            let mut buckets: Vec<(f64, u64)> = BUCKETS_NS
+                .iter()
+                .map(|end_ns| {
+                    let count = histogram.count_between(below_ns, *end_ns);
+                    below_ns = *end_ns + 1;
+                    (*end_ns as f64 / NS_PER_S, count)
+                })
+                .collect();
+            let counted: u64 = buckets.iter().map(|(_, count)| count).sum();
+            buckets.push((f64::MAX, histogram.len().saturating_sub(counted)));
+            let sum =
+                if histogram.is_empty() { 0.0 } else { histogram.mean() * histogram.len() as f64 / NS_PER_S };
+            let mut one = metric.encode_family(&labels)?;
+            one.encode_histogram::<[(&str, &str); 0]>(sum, histogram.len(), &buckets, None)?;
+        }
+        let negative = all.iter().map(|(name, latencies)| ([("stage", *name)], latencies.negative as f64));
+        let help = "Updates whose stamps say that they arrived before they were sent";
+        family(encoder, "latency_negative", help, MetricType::Counter, negative)
+    }
+}

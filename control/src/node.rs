@@ -1,0 +1,159 @@
+//! The node as its services see it: the cache, the counters, and what is going on.
+
+use crate::config::Config;
+use dataplane::cache::reader::Reader;
+use dataplane::cache::tick::Session;
+use dataplane::counters::Counter;
+use dataplane::histogram::Histogram;
+use dataplane::telemetry::Telemetry;
+use dataplane::time::Clock;
+use drivers::clock::SystemClock;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+use tokio::sync::watch;
+
+/// What all services share.
+pub struct Node {
+    pub config: Config,
+    pub reader: Reader<'static>,
+    pub telemetry: Arc<Telemetry>,
+    pub region_bytes: usize,
+    pub started_ns: u64,
+    pub delivery: Delivery,
+    /// The log's tail, as the notifier last saw it.
+    pub tail: watch::Receiver<u64>,
+    /// True once the node is to end.
+    pub stopping: watch::Receiver<bool>,
+    rates: Mutex<Rates>,
+}
+
+/// What was handed to subscribers; counted by the one thread on which the services run.
+#[derive(Debug, Default)]
+pub struct Delivery {
+    /// Subscriptions that are open now.
+    pub subscriptions: AtomicUsize,
+    pub delivered: Counter,
+    pub conflated: Counter,
+    /// A tick can be read in the cache → it is handed to a subscriber's connection.
+    pub published_to_delivered: Histogram,
+}
+
+/// Counters a second ago, and how much they grew since.
+#[derive(Default)]
+struct Rates {
+    sampled: Option<Instant>,
+    counts: HashMap<String, u64>,
+    per_s: HashMap<String, f64>,
+}
+
+impl Node {
+    pub fn new(
+        config: Config,
+        reader: Reader<'static>,
+        telemetry: Arc<Telemetry>,
+        region_bytes: usize,
+        tail: watch::Receiver<u64>,
+        stopping: watch::Receiver<bool>,
+    ) -> Node {
+        Node {
+            config,
+            reader,
+            telemetry,
+            region_bytes,
+            started_ns: SystemClock.unix_ns(),
+            delivery: Delivery::default(),
+            tail,
+            stopping,
+            rates: Mutex::default(),
+        }
+    }
+
+    /// `CLOCK_MONOTONIC`, by which rows are judged.
+    pub fn now_ns(&self) -> u64 {
+        SystemClock.monotonic_ns()
+    }
+
+    pub fn unix_ns(&self) -> u64 {
+        SystemClock.unix_ns()
+    }
+
+    /// Whether the worker vouches for the cache.
+    pub fn is_alive(&self) -> bool {
+        self.now_ns() < self.reader.valid_until_ns()
+    }
+
+    pub fn feed_name(&self, feed: u16) -> String {
+        self.config.feeds.get(usize::from(feed)).map_or_else(String::new, |feed| feed.name.clone())
+    }
+
+    /// Looks at the counters that have rates; to be called about once a second.
+    pub fn sample(&self) {
+        let mut counts = HashMap::new();
+        for (feed, counters) in self.config.feeds.iter().zip(&self.telemetry.feeds) {
+            counts.insert(rate_key(&[&feed.name, "messages"]), counters.lines.messages.get());
+            counts.insert(rate_key(&[&feed.name, "ticks"]), counters.book.ticks.get());
+            for (line, counters) in feed.lines.iter().zip(&counters.lines.lines) {
+                counts.insert(rate_key(&[&feed.name, &line.name, "packets"]), counters.packets.get());
+            }
+        }
+        for (port, counters) in self.config.ports.iter().zip(&self.telemetry.ports) {
+            counts.insert(rate_key(&[&port.name, "rx_frames"]), counters.rx_frames.get());
+        }
+        let now = Instant::now();
+        let mut rates = self.rates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(sampled) = rates.sampled {
+            let elapsed_s = (now - sampled).as_secs_f64();
+            rates.per_s = counts
+                .iter()
+                .map(|(key, count)| {
+                    let before = rates.counts.get(key).copied().unwrap_or(*count);
+                    (key.clone(), count.saturating_sub(before) as f64 / elapsed_s)
+                })
+                .collect();
+        }
+        rates.sampled = Some(now);
+        rates.counts = counts;
+    }
+
+    /// How much a counter grew a second, lately.
+    pub fn per_s(&self, names: &[&str]) -> f64 {
+        let rates = self.rates.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        rates.per_s.get(&rate_key(names)).copied().unwrap_or(0.0)
+    }
+
+    /// Takes a place for one more subscription, or tells that there is none.
+    pub fn open_subscription(self: &Arc<Self>) -> Option<OpenSubscription> {
+        let max = self.config.grpc.subscriptions_max;
+        let open = |open: usize| (open < max).then_some(open + 1);
+        let opened =
+            self.delivery.subscriptions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, open).is_ok();
+        opened.then(|| OpenSubscription(self.clone()))
+    }
+}
+
+fn rate_key(names: &[&str]) -> String {
+    names.join("/")
+}
+
+/// One subscription's place, given back when it is dropped.
+pub struct OpenSubscription(Arc<Node>);
+
+impl Drop for OpenSubscription {
+    fn drop(&mut self) {
+        self.0.delivery.subscriptions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The exchange's name of a session, and its day as `YYYY-MM-DD`; empty = unknown.
+pub fn session_names(session: Option<Session>) -> (String, String) {
+    let Some(session) = session else { return Default::default() };
+    let name = String::from_utf8_lossy(session.session.trim_ascii()).into_owned();
+    let days = i64::from(session.day);
+    let day = jiff::Timestamp::from_second(days * 86_400)
+        .map(|midnight| midnight.strftime("%Y-%m-%d").to_string())
+        .ok()
+        .filter(|_| days != 0);
+    (name, day.unwrap_or_default())
+}

@@ -1,0 +1,284 @@
+//! `tickplane run`: puts the appliance together, runs it, and takes it apart again.
+
+use crate::config::{Config, ConfigError, Idle};
+use crate::midnight::{midnight_before, midnight_of};
+use crate::node::Node;
+use crate::port::{AnyPort, PortError};
+use crate::server::{self, ServerError};
+use crate::stop;
+use dataplane::cache::reader::Reader;
+use dataplane::cache::writer::Writer;
+use dataplane::feed::itch50::Midnight;
+use dataplane::time::{Clock, NS_PER_MS};
+use dataplane::worker::{FeedSetup, LineSetup, PortSetup, Worker, WorkerError};
+use drivers::clock::SystemClock;
+use drivers::cpu::{AffinityError, Cpu, pin_to_core};
+use drivers::hugepages::advise_hugepages;
+use drivers::region::{RegionError, RegionMapping};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+const EXAMPLES: &str = "\
+Examples:
+  The embedded default, kernel UDP on loopback:
+      tickplane run
+
+  An appliance as configured, and whether its configuration is good:
+      tickplane run --config configs/nic-pci.toml
+      tickplane run --config configs/nic-pci.toml --check";
+
+/// What runs without a configuration.
+const EMBEDDED: &str = include_str!("../../configs/embedded.toml");
+/// Rounds without a frame before the worker idles.
+const IDLE_ROUNDS: u32 = 64;
+/// How long a parked worker sleeps at most: its timers are due to within that.
+const PARK: Duration = Duration::from_micros(500);
+/// How long a pcap or DPDK worker sleeps: nothing wakes it.
+const NAP: Duration = Duration::from_micros(50);
+/// Leaving multicast groups takes a second (RFC 3376, 8.11); a device that does not answer is not waited for.
+const LEAVE_MAX: Duration = Duration::from_millis(2_500);
+/// How often the log's end is looked at for subscribers.
+const NOTIFY_INTERVAL: Duration = Duration::from_micros(100);
+
+/// Run the appliance
+///
+/// Takes the configured feeds in, keeps the latest of every instrument in the cache, and serves it over gRPC. SIGINT or
+/// SIGTERM end it in order: rows become stale, subscribers are told, multicast groups are left.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct RunArgs {
+    /// The configuration [default: configs/embedded.toml, built in]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Only check the configuration
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Port(#[from] PortError),
+    #[error("{0}")]
+    Region(#[from] RegionError),
+    #[error("{0}")]
+    Worker(#[from] WorkerError),
+    #[error("[worker] core: {0}")]
+    Core(#[from] AffinityError),
+    #[error("{0}")]
+    Server(#[from] ServerError),
+    #[error("[log] level: {0}")]
+    Log(String),
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+    #[error("the worker's thread ended by itself: the log above says why")]
+    WorkerEnded,
+}
+
+/// Runs until `stop`.
+pub fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
+    let config = match &args.config {
+        Some(path) => Config::read(path)?,
+        None => Config::parse(Path::new("configs/embedded.toml (built in)"), EMBEDDED)?,
+    };
+    if args.check {
+        println!("good: {} ports, {} feeds", config.ports.len(), config.feeds.len());
+        return Ok(());
+    }
+    start_log(&config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(config, stop))
+}
+
+fn start_log(config: &Config) -> Result<(), RunError> {
+    use tracing_subscriber::EnvFilter;
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(told) if !told.is_empty() => told,
+        _ => config.log.level.clone(),
+    };
+    let filter = EnvFilter::try_new(&filter).map_err(|error| RunError::Log(error.to_string()))?;
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    // A second start in one process (tests) keeps the first one's log.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .try_init();
+    Ok(())
+}
+
+async fn serve(config: Config, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
+    // Ports first: DPDK wants its huge pages before anyone else takes them.
+    let ports = open_ports(&config)?;
+    let listeners = server::bind(&config).await?;
+    let path = config.region_path();
+    let layout = config.layout();
+    let mut mapping = RegionMapping::create(&path, layout.cells())?;
+    let cells = mapping.leak();
+    let writer = Writer::format(cells, layout, SystemClock.unix_ns()).expect("the layout was checked");
+    let reader = Reader::open(cells).expect("it was laid out just now");
+    let worker = make_worker(&config, ports, writer)?;
+    let telemetry = worker.telemetry().clone();
+    let worker_end = Arc::new(AtomicBool::new(false));
+    let thread = start_worker(&config, worker, worker_end.clone())?;
+    mapping.publish()?;
+
+    let (tail_sender, tail) = watch::channel(0);
+    let (stopping_sender, stopping) = watch::channel(false);
+    let notifier = start_notifier(reader, tail_sender, worker_end.clone())?;
+    let bytes = mapping.mapped_bytes();
+    let node = Arc::new(Node::new(config, reader, telemetry, bytes, tail, stopping));
+    tracing::info!(
+        node = node.config.node,
+        grpc = %listeners.grpc_address(),
+        region = %path.display(),
+        "running: {} ports, {} feeds, {} MiB of cache ({:?})",
+        node.config.ports.len(),
+        node.config.feeds.len(),
+        bytes >> 20,
+        mapping.pages()
+    );
+    let ended = async {
+        tokio::select! {
+            () = stop::requested(stop) => tracing::info!("asked to stop"),
+            () = ended(&thread) => tracing::error!("the worker's thread has ended"),
+        }
+        // Rows are stale from here on; then everybody is told.
+        worker_end.store(true, Ordering::Relaxed);
+        stopping_sender.send_replace(true);
+    };
+    let served = server::serve(node, listeners, ended).await;
+    worker_end.store(true, Ordering::Relaxed);
+    let joined = tokio::task::spawn_blocking(move || (thread.join(), notifier.join())).await;
+    served?;
+    match joined {
+        Ok((Ok(()), Ok(()))) if stop.load(Ordering::Relaxed) => Ok(()),
+        _ => Err(RunError::WorkerEnded),
+    }
+}
+
+fn open_ports(config: &Config) -> Result<Vec<PortSetup<AnyPort>>, RunError> {
+    let open = |port| -> Result<PortSetup<AnyPort>, RunError> {
+        Ok(PortSetup { port: AnyPort::open(config, port)?, host: None, vlan: port.vlan })
+    };
+    config.ports.iter().map(open).collect()
+}
+
+type RunWorker = Worker<'static, AnyPort, SystemClock, Cpu>;
+
+fn make_worker(
+    config: &Config,
+    ports: Vec<PortSetup<AnyPort>>,
+    writer: Writer<'static>,
+) -> Result<RunWorker, RunError> {
+    let feeds = config.feeds.iter().map(|feed| {
+        let line = |line: &crate::config::LineConfig| LineSetup {
+            port: config.port(&line.port).expect("the configuration was checked"),
+            destination: line.group,
+            source: line.source,
+        };
+        let midnight: Midnight = match &feed.date {
+            Some(date) => {
+                let midnight_ns = midnight_of(date).expect("the configuration was checked");
+                Box::new(move |_| midnight_ns)
+            }
+            None => Box::new(|received_ns| midnight_before(received_ns).unwrap_or(0)),
+        };
+        FeedSetup {
+            arbiter: feed.arbiter(),
+            lines: feed.lines.iter().map(line).collect(),
+            orders_max: feed.orders_max,
+            midnight,
+        }
+    });
+    let valid_for_ns = config.worker.valid_for_ms * NS_PER_MS;
+    let worker = Worker::new(ports, feeds.collect(), writer, SystemClock, valid_for_ns)?;
+    let advised: usize = worker.memory().map(advise_hugepages).sum();
+    tracing::debug!("{} MiB of tables on transparent huge pages", advised >> 20);
+    Ok(worker)
+}
+
+fn start_worker(
+    config: &Config,
+    mut worker: RunWorker,
+    end: Arc<AtomicBool>,
+) -> Result<JoinHandle<()>, RunError> {
+    let (core, idle) = (config.worker.core, config.worker.idle);
+    let (pinned_sender, pinned) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
+        let result = core.map_or(Ok(()), pin_to_core);
+        let is_pinned = result.is_ok();
+        if pinned_sender.send(result).is_err() || !is_pinned {
+            return;
+        }
+        poll(&mut worker, idle, &end);
+        worker.leave();
+        let left_at = Instant::now();
+        while !worker.has_left() && left_at.elapsed() < LEAVE_MAX {
+            worker.do_work();
+            std::thread::sleep(PARK);
+        }
+    })?;
+    match pinned.recv() {
+        Ok(Ok(())) => Ok(thread),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(RunError::WorkerEnded),
+    }
+}
+
+/// The worker's life.
+fn poll(worker: &mut RunWorker, idle: Idle, end: &AtomicBool) {
+    let mut idle_rounds = 0;
+    while !end.load(Ordering::Relaxed) {
+        if worker.do_work() != 0 {
+            idle_rounds = 0;
+            continue;
+        }
+        idle_rounds += 1;
+        if idle_rounds < IDLE_ROUNDS {
+            std::hint::spin_loop();
+            continue;
+        }
+        match idle {
+            Idle::Spin => std::hint::spin_loop(),
+            Idle::Yield => std::thread::yield_now(),
+            Idle::Park => {
+                // Several ports can't be waited for at once, and a device wakes nobody.
+                let mut ports = worker.ports();
+                match (ports.next(), ports.next()) {
+                    (Some(port @ AnyPort::Udp(_)), None) => port.wait(PARK),
+                    _ => std::thread::sleep(NAP),
+                }
+            }
+        }
+    }
+}
+
+/// Tells subscribers that there is something new. A thread of its own: the runtime's timers are too coarse.
+fn start_notifier(
+    reader: Reader<'static>,
+    tail: watch::Sender<u64>,
+    end: Arc<AtomicBool>,
+) -> Result<JoinHandle<()>, RunError> {
+    let notify = move || {
+        while !end.load(Ordering::Relaxed) {
+            let seen = reader.tail();
+            tail.send_if_modified(|known| std::mem::replace(known, seen) != seen);
+            std::thread::sleep(NOTIFY_INTERVAL);
+        }
+    };
+    Ok(std::thread::Builder::new().name("notifier".to_owned()).spawn(notify)?)
+}
+
+async fn ended(thread: &JoinHandle<()>) {
+    while !thread.is_finished() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,120 @@
+//! The servers: gRPC with health and reflection, and the metrics page.
+
+use crate::config::Config;
+use crate::node::Node;
+use crate::proto::feeds_server::FeedsServer;
+use crate::proto::market_data_server::MarketDataServer;
+use crate::proto::node_server::NodeServer;
+use crate::proto::telemetry_server::TelemetryServer;
+use crate::{metrics, proto, service};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+
+/// How often rates and health are looked at.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long connections may take to end.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error(
+        "{section} listen = \"{address}\": {cause}: is another process there? choose another port, or 0 for any"
+    )]
+    Bind { section: &'static str, address: SocketAddr, cause: std::io::Error },
+    #[error("the gRPC server ended: {0}")]
+    Serve(#[from] tonic::transport::Error),
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// Sockets that are bound, before anything is served: a port that is taken is an error at the start.
+pub struct Listeners {
+    grpc: TcpListener,
+    metrics: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Where gRPC is served; the port is known even if any was asked for.
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc.local_addr().expect("a bound socket has an address")
+    }
+
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|listener| listener.local_addr().expect("a bound socket has an address"))
+    }
+}
+
+pub async fn bind(config: &Config) -> Result<Listeners, ServerError> {
+    let bind = |section, address| async move {
+        TcpListener::bind(address).await.map_err(|cause| ServerError::Bind { section, address, cause })
+    };
+    let metrics = match &config.metrics {
+        Some(metrics) => Some(bind("[metrics]", metrics.listen).await?),
+        None => None,
+    };
+    Ok(Listeners { grpc: bind("[grpc]", config.grpc.listen).await?, metrics })
+}
+
+/// Serves until `ended`, then lets connections end in order.
+pub async fn serve(
+    node: Arc<Node>,
+    listeners: Listeners,
+    ended: impl Future<Output = ()>,
+) -> Result<(), ServerError> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let market_data = MarketDataServer::new(service::market_data::MarketData::new(node.clone()));
+    let routes = Routes::new(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(market_data)
+        .add_service(TelemetryServer::new(service::telemetry::Telemetry::new(node.clone())))
+        .add_service(FeedsServer::new(service::feeds::Feeds::new(node.clone())))
+        .add_service(NodeServer::new(service::node::NodeService::new(node.clone())));
+
+    let sampler = tokio::spawn(sample(node.clone(), health));
+    let page = listeners.metrics.map(|listener| tokio::spawn(metrics::serve(node.clone(), listener)));
+    let mut stopping = node.stopping.clone();
+    let shutdown = async move {
+        // An error means that the sender is gone: the end, too.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    };
+    let incoming = TcpListenerStream::new(listeners.grpc);
+    let server = tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, shutdown);
+    let drained = async {
+        ended.await;
+        tokio::time::sleep(DRAIN_MAX).await;
+    };
+    tokio::pin!(server);
+    let served = tokio::select! {
+        served = &mut server => served,
+        () = drained => Ok(()),
+    };
+    sampler.abort();
+    page.inspect(|page| page.abort());
+    Ok(served?)
+}
+
+async fn sample(node: Arc<Node>, health: tonic_health::server::HealthReporter) {
+    loop {
+        node.sample();
+        let status = if node.is_alive() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in ["", "tickplane.v1.MarketData"] {
+            health.set_service_status(service, status).await;
+        }
+        tokio::time::sleep(SAMPLE_INTERVAL).await;
+    }
+}

@@ -1,0 +1,10 @@
+//! The gRPC services.
+
+pub mod feeds;
+pub mod market_data;
+pub mod node;
+mod rows;
+mod subscription;
+pub mod telemetry;
+
+pub use rows::{condition, feed_reason};

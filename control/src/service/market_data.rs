@@ -1,0 +1,132 @@
+//! `MarketData`: the latest rows, and how they change.
+
+use super::rows;
+use super::subscription::Subscription;
+use crate::node::Node;
+use crate::pattern::Pattern;
+use crate::proto::market_data_server::MarketData as Service;
+use crate::proto::{
+    GetRequest, GetResponse, ListRequest, ListResponse, RowKind, SubscribeRequest, SubscribeResponse,
+};
+use dataplane::cache::tick::Kind;
+use dataplane::limits::SYMBOL_BYTES_MAX;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+/// Symbols or patterns of one request.
+const NAMES_MAX: usize = 10_000;
+const PAGE_DEFAULT: u32 = 1_000;
+/// Responses that wait for a slow client; what comes meanwhile stays in the cache.
+const RESPONSES_QUEUED: usize = 2;
+
+pub struct MarketData {
+    node: Arc<Node>,
+}
+
+impl MarketData {
+    pub fn new(node: Arc<Node>) -> MarketData {
+        MarketData { node }
+    }
+}
+
+#[tonic::async_trait]
+impl Service for MarketData {
+    async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+        let symbols = request.into_inner().symbols;
+        if !(1..=NAMES_MAX).contains(&symbols.len()) {
+            let message = format!("{} symbols: ask for 1 to {NAMES_MAX}", symbols.len());
+            return Err(Status::invalid_argument(message));
+        }
+        let node = &self.node;
+        let (now_ns, position) = (node.now_ns(), node.reader.tail());
+        let mut instruments = Vec::with_capacity(symbols.len());
+        for symbol in symbols {
+            if !(1..=SYMBOL_BYTES_MAX).contains(&symbol.len()) {
+                let message =
+                    format!("a symbol of {} bytes: they have 1 to {SYMBOL_BYTES_MAX}", symbol.len());
+                return Err(Status::invalid_argument(message));
+            }
+            let before = instruments.len();
+            let found = node.reader.find(symbol.as_bytes());
+            instruments.extend(found.filter_map(|instrument| rows::instrument(node, instrument, now_ns)));
+            if instruments.len() == before {
+                instruments.push(rows::unknown(symbol));
+            }
+        }
+        Ok(Response::new(GetResponse { instruments, position }))
+    }
+
+    async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
+        let ListRequest { pattern, page_size, page_token } = request.into_inner();
+        let pattern = if pattern.is_empty() { "*" } else { &pattern };
+        let pattern = Pattern::new(pattern).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let page_size = match page_size {
+            0 => PAGE_DEFAULT as usize,
+            1..=10_000 => page_size as usize,
+            _ => return Err(Status::invalid_argument("page_size: at most 10000")),
+        };
+        let node = &self.node;
+        let generation = node.reader.generation();
+        let start = match page_token.as_str() {
+            "" => 0,
+            token => start_of(token, generation)?,
+        };
+        let (now_ns, position) = (node.now_ns(), node.reader.tail());
+        let mut response = ListResponse { position, ..ListResponse::default() };
+        for instrument in start..node.reader.instruments() {
+            let Some((_, definition)) = node.reader.definition(instrument, now_ns) else { continue };
+            if !pattern.matches(definition.name()) {
+                continue;
+            }
+            if response.instruments.len() == page_size {
+                response.next_page_token = format!("{generation:x}-{instrument}");
+                break;
+            }
+            response.instruments.extend(rows::instrument(node, instrument, now_ns));
+        }
+        Ok(Response::new(response))
+    }
+
+    type SubscribeStream = ReceiverStream<Result<SubscribeResponse, Status>>;
+
+    async fn subscribe(
+        &self,
+        request: Request<SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let SubscribeRequest { patterns, kinds } = request.into_inner();
+        if !(1..=NAMES_MAX).contains(&patterns.len()) {
+            let message = format!("{} patterns: give 1 to {NAMES_MAX}; \"*\" is everything", patterns.len());
+            return Err(Status::invalid_argument(message));
+        }
+        let patterns: Result<Vec<Pattern>, _> =
+            patterns.iter().map(|pattern| Pattern::new(pattern)).collect();
+        let patterns = patterns.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let mut wanted = [kinds.is_empty(); Kind::ROWS];
+        for kind in kinds {
+            let known = RowKind::try_from(kind).ok().and_then(rows::kind_of);
+            let kind =
+                known.ok_or_else(|| Status::invalid_argument(format!("there is no row kind {kind}")))?;
+            wanted[kind as usize] = true;
+        }
+        let open = self.node.open_subscription().ok_or_else(|| {
+            let max = self.node.config.grpc.subscriptions_max;
+            Status::resource_exhausted(format!("{max} subscriptions are open: [grpc] subscriptions_max"))
+        })?;
+        let (sender, receiver) = mpsc::channel(RESPONSES_QUEUED);
+        tokio::spawn(Subscription::new(self.node.clone(), open, patterns, wanted).run(sender));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+fn start_of(token: &str, generation: u64) -> Result<u32, Status> {
+    let parts = token.split_once('-').and_then(|(generation, instrument)| {
+        Some((u64::from_str_radix(generation, 16).ok()?, instrument.parse().ok()?))
+    });
+    match parts {
+        Some((of, instrument)) if of == generation => Ok(instrument),
+        Some(_) => Err(Status::aborted("the page token is of an earlier run of the node: begin again")),
+        None => Err(Status::invalid_argument("page_token: give the next_page_token of the page before")),
+    }
+}

@@ -1,0 +1,377 @@
+//! A subscription: one client's place in the log.
+//!
+//! It begins with an image out of the table, taken after the log's end T was noted, and goes on with the log from T on.
+//! A row that changed while the image was taken is in the image at a position of T or later: the log's ticks up to that
+//! position are left out for it. So there is no hole between image and deltas, and nothing comes twice. A client
+//! that falls behind gets the same again, for the rows that changed meanwhile: the latest values, never a backlog.
+
+use super::rows;
+use crate::node::{Node, OpenSubscription};
+use crate::pattern::Pattern;
+use crate::proto::{SubscribeMode, SubscribeResponse, Update};
+use dataplane::cache::reader::{Cursor, Next};
+use dataplane::cache::tick::{Definition, INSTRUMENT_NONE, Kind, Session, Tick};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::Sender;
+use tonic::Status;
+
+/// Updates of one response.
+const UPDATES_MAX: usize = 512;
+/// Ticks of the log that are looked at before others have their turn.
+const TICKS_MAX: usize = 8_192;
+/// A client this many ticks behind gets the latest values instead of them.
+const BEHIND_MAX: u64 = 16_384;
+/// How often the worker's liveness is looked at when nothing happens.
+const LIVENESS_INTERVAL: Duration = Duration::from_millis(100);
+
+pub struct Subscription {
+    node: Arc<Node>,
+    patterns: Vec<Pattern>,
+    /// By [`Kind`].
+    wanted: [bool; Kind::ROWS],
+    /// What matches, with its name.
+    members: BTreeMap<u32, String>,
+    cursor: Cursor,
+    /// Rows that were sent out of the table at a position that the cursor has not reached.
+    ahead: HashMap<(u32, u8), u64>,
+    /// Where the cursor leaves all of `ahead` behind.
+    ahead_until: u64,
+    was_alive: bool,
+    published_hint: u64,
+    _open: OpenSubscription,
+}
+
+/// Why a subscription ends.
+enum End {
+    ClientGone,
+    Stopping,
+}
+
+type Responses = Sender<Result<SubscribeResponse, Status>>;
+
+impl Subscription {
+    pub fn new(
+        node: Arc<Node>,
+        open: OpenSubscription,
+        patterns: Vec<Pattern>,
+        wanted: [bool; Kind::ROWS],
+    ) -> Subscription {
+        Subscription {
+            cursor: node.reader.cursor(),
+            node,
+            patterns,
+            wanted,
+            members: BTreeMap::new(),
+            ahead: HashMap::new(),
+            ahead_until: 0,
+            was_alive: true,
+            published_hint: 0,
+            _open: open,
+        }
+    }
+
+    pub async fn run(mut self, responses: Responses) {
+        match self.follow(&responses).await {
+            End::ClientGone => {}
+            End::Stopping => {
+                let status = Status::unavailable("the node shuts down: subscribe again when it is back");
+                let _ = tokio::time::timeout(Duration::from_secs(1), responses.send(Err(status))).await;
+            }
+        }
+    }
+
+    async fn follow(&mut self, responses: &Responses) -> End {
+        let mut tail = self.node.tail.clone();
+        let mut stopping = self.node.stopping.clone();
+        let image = self.image();
+        if let Err(end) = self.send_all(responses, image).await {
+            return end;
+        }
+        loop {
+            let caught_up = match self.step(responses).await {
+                Ok(caught_up) => caught_up,
+                Err(end) => return end,
+            };
+            if *stopping.borrow() {
+                return End::Stopping;
+            }
+            if !caught_up {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            tokio::select! {
+                _ = tail.changed() => {}
+                _ = stopping.changed() => return End::Stopping,
+                () = responses.closed() => return End::ClientGone,
+                () = tokio::time::sleep(LIVENESS_INTERVAL) => {}
+            }
+        }
+    }
+
+    /// Sends what is new, at most one response or one conflation; true = there is no more.
+    async fn step(&mut self, responses: &Responses) -> Result<bool, End> {
+        let behind = self.node.reader.tail().saturating_sub(self.cursor.position());
+        if behind > BEHIND_MAX.min(self.node.reader.layout().log_ticks / 2) {
+            let conflated = self.conflate();
+            self.send_all(responses, conflated).await?;
+            return Ok(false);
+        }
+        let (response, caught_up) = match self.deltas() {
+            Ok(deltas) => deltas,
+            Err(skipped) => {
+                let conflated = self.conflate_lapped(skipped);
+                self.send_all(responses, conflated).await?;
+                return Ok(false);
+            }
+        };
+        let is_alive = self.node.is_alive();
+        if !response.updates.is_empty() || !response.feed_events.is_empty() || is_alive != self.was_alive {
+            self.send(responses, response).await?;
+        }
+        Ok(caught_up)
+    }
+
+    async fn send_all(&mut self, responses: &Responses, all: Vec<SubscribeResponse>) -> Result<(), End> {
+        for response in all {
+            self.send(responses, response).await?;
+        }
+        Ok(())
+    }
+
+    /// Hands a response over, and waits for the client if it must.
+    async fn send(&mut self, responses: &Responses, mut response: SubscribeResponse) -> Result<(), End> {
+        let mut stopping = self.node.stopping.clone();
+        let permit = tokio::select! {
+            permit = responses.reserve() => permit.map_err(|_| End::ClientGone)?,
+            _ = stopping.wait_for(|stopping| *stopping) => return Err(End::Stopping),
+        };
+        response.writer_alive = self.node.is_alive();
+        self.was_alive = response.writer_alive;
+        let delivery = &self.node.delivery;
+        let updates = response.updates.len() as u64;
+        delivery.delivered.add(updates);
+        delivery.conflated.add(response.skipped);
+        if response.mode == i32::from(SubscribeMode::Delta)
+            && let Some(first) = response.updates.first().and_then(position)
+            && let Some(published_ns) = self.node.reader.published_ns(first, &mut self.published_hint)
+        {
+            delivery.published_to_delivered.record_between(published_ns, self.node.now_ns(), updates);
+        }
+        permit.send(Ok(response));
+        Ok(())
+    }
+
+    /// The first responses: what all rows are now.
+    fn image(&mut self) -> Vec<SubscribeResponse> {
+        let now_ns = self.node.now_ns();
+        let from_log = self.node.reader.tail();
+        self.cursor = Cursor::at(from_log);
+        for instrument in self.candidates() {
+            self.see_name(instrument, now_ns);
+        }
+        self.from_table(SubscribeMode::Image, 0, from_log, 0, false)
+    }
+
+    /// Instruments that may match: all of them, unless every pattern is a symbol.
+    fn candidates(&self) -> Vec<u32> {
+        let reader = &self.node.reader;
+        let exact: Option<Vec<&[u8]>> = self.patterns.iter().map(Pattern::exact).collect();
+        match exact {
+            Some(symbols) => {
+                symbols.into_iter().flat_map(|symbol| reader.find(symbol).collect::<Vec<_>>()).collect()
+            }
+            None => (0..reader.instruments()).collect(),
+        }
+    }
+
+    /// Takes an instrument in, or out, by what it is called now; true = it is new.
+    fn see_name(&mut self, instrument: u32, now_ns: u64) -> bool {
+        let name = rows::symbol(&self.node, instrument, now_ns)
+            .filter(|name| self.patterns.iter().any(|pattern| pattern.matches(name.as_bytes())));
+        match name {
+            Some(name) => self.members.insert(instrument, name).is_none(),
+            None => {
+                self.members.remove(&instrument);
+                false
+            }
+        }
+    }
+
+    /// The latest of the rows that changed at or after `since`, out of the table; the log goes on at `from_log`.
+    fn from_table(
+        &mut self,
+        mode: SubscribeMode,
+        since: u64,
+        from_log: u64,
+        left_out: u64,
+        lapped: bool,
+    ) -> Vec<SubscribeResponse> {
+        let now_ns = self.node.now_ns();
+        self.ahead.clear();
+        self.ahead_until = from_log;
+        let mut updates: Vec<Update> = Vec::new();
+        let members = std::mem::take(&mut self.members);
+        for (instrument, name) in &members {
+            updates.extend(self.latest(*instrument, name, since, now_ns));
+        }
+        self.members = members;
+        let skipped = left_out.saturating_sub(updates.len() as u64);
+        let mut responses: Vec<SubscribeResponse> = Vec::new();
+        while !updates.is_empty() || responses.is_empty() {
+            let rest = updates.split_off(updates.len().min(UPDATES_MAX));
+            let updates = std::mem::replace(&mut updates, rest);
+            responses.push(SubscribeResponse { mode: mode.into(), updates, ..SubscribeResponse::default() });
+        }
+        responses[0].feed_events = self.feeds_now();
+        let last = responses.len() - 1;
+        responses[last].position = from_log;
+        responses[last].image_complete = mode == SubscribeMode::Image;
+        (responses[last].skipped, responses[last].lapped) = (skipped, lapped);
+        responses
+    }
+
+    /// The wanted rows of an instrument that changed at or after `since`; notes those that are ahead of the log.
+    fn latest(&mut self, instrument: u32, name: &str, since: u64, now_ns: u64) -> Vec<Update> {
+        let rows = rows::rows(&self.node, instrument, now_ns);
+        let wanted =
+            rows.iter().zip(self.wanted).filter(|(_, wanted)| *wanted).filter_map(|(row, _)| row.as_ref());
+        let mut updates = Vec::new();
+        for row in wanted.filter(|row| row.position >= since) {
+            if row.position >= self.cursor.position() {
+                self.ahead.insert((instrument, row.tick.kind), row.position);
+                self.ahead_until = self.ahead_until.max(row.position + 1);
+            }
+            updates.extend(rows::update(&self.node, name, row));
+        }
+        updates
+    }
+
+    /// What all feeds are now.
+    fn feeds_now(&self) -> Vec<crate::proto::FeedEvent> {
+        let mut events = Vec::new();
+        for feed in 0..self.node.reader.layout().feeds {
+            let state = self.node.reader.feed(feed);
+            if let Some(session) = state.session {
+                events.push(rows::session_started(&self.node, feed, state.session_position, session));
+            }
+            events.push(rows::condition_changed(&self.node, feed, state.session_position, &state));
+        }
+        events
+    }
+
+    /// Passes over what is in the log by now, and sends the latest of what changed in it.
+    fn conflate(&mut self) -> Vec<SubscribeResponse> {
+        let since = self.cursor.position();
+        let now_ns = self.node.now_ns();
+        let from_log = self.node.reader.tail();
+        let mut left_out = 0;
+        while self.cursor.position() < from_log {
+            match self.cursor.next(&self.node.reader) {
+                Next::Tick { position, tick } => left_out += u64::from(self.pass(position, &tick, now_ns)),
+                Next::CaughtUp => break,
+                Next::Lapped { skipped } => return self.conflate_from(since, left_out + skipped, true),
+            }
+        }
+        self.conflate_from(since, left_out, false)
+    }
+
+    fn conflate_lapped(&mut self, skipped: u64) -> Vec<SubscribeResponse> {
+        // Names may have changed in what is gone.
+        let now_ns = self.node.now_ns();
+        for instrument in self.candidates() {
+            self.see_name(instrument, now_ns);
+        }
+        let since = self.cursor.position().saturating_sub(skipped);
+        self.conflate_from(since, skipped, true)
+    }
+
+    fn conflate_from(&mut self, since: u64, left_out: u64, lapped: bool) -> Vec<SubscribeResponse> {
+        let from_log = self.cursor.position();
+        self.from_table(SubscribeMode::Conflated, since, from_log, left_out, lapped)
+    }
+
+    /// Looks at a tick that is left out; true = it would have been sent.
+    fn pass(&mut self, position: u64, tick: &Tick, now_ns: u64) -> bool {
+        if tick.payload::<Definition>().is_some() {
+            self.see_name(tick.instrument, now_ns);
+        }
+        tick.instrument != INSTRUMENT_NONE
+            && self.members.contains_key(&tick.instrument)
+            && self.wanted.get(usize::from(tick.kind)).copied().unwrap_or(false)
+            && !self.is_ahead(position, tick)
+    }
+
+    fn is_ahead(&self, position: u64, tick: &Tick) -> bool {
+        position < self.ahead_until
+            && self.ahead.get(&(tick.instrument, tick.kind)).is_some_and(|sent| position <= *sent)
+    }
+
+    /// What the log has for this client, up to a response's worth, and whether that is all; an error is how many ticks
+    /// were lost to the ring.
+    fn deltas(&mut self) -> Result<(SubscribeResponse, bool), u64> {
+        let now_ns = self.node.now_ns();
+        let mut response =
+            SubscribeResponse { mode: SubscribeMode::Delta.into(), ..SubscribeResponse::default() };
+        let mut caught_up = false;
+        for _ in 0..TICKS_MAX {
+            if response.updates.len() >= UPDATES_MAX {
+                break;
+            }
+            match self.cursor.next(&self.node.reader) {
+                Next::CaughtUp => {
+                    caught_up = true;
+                    break;
+                }
+                Next::Lapped { skipped } => return Err(skipped + response.updates.len() as u64),
+                Next::Tick { position, tick } => self.delta(position, tick, now_ns, &mut response),
+            }
+        }
+        if self.cursor.position() >= self.ahead_until {
+            self.ahead.clear();
+        }
+        response.position = self.cursor.position();
+        Ok((response, caught_up))
+    }
+
+    fn delta(&mut self, position: u64, tick: Tick, now_ns: u64, response: &mut SubscribeResponse) {
+        if tick.instrument == INSTRUMENT_NONE {
+            return self.feed_event(position, &tick, response);
+        }
+        if tick.payload::<Definition>().is_some() && self.see_name(tick.instrument, now_ns) {
+            // It joins with all that it has, and its name is of those rows.
+            let name = self.members[&tick.instrument].clone();
+            response.updates.extend(self.latest(tick.instrument, &name, 0, now_ns));
+            return;
+        }
+        if !self.pass(position, &tick, now_ns) {
+            return;
+        }
+        let Some(judged) = self.node.reader.judge(position, tick, now_ns) else { return };
+        let name = &self.members[&tick.instrument];
+        response.updates.extend(rows::update(&self.node, name, &judged));
+    }
+
+    fn feed_event(&self, position: u64, tick: &Tick, response: &mut SubscribeResponse) {
+        response.feed_events.push(match tick.payload::<Session>() {
+            Some(session) => rows::session_started(&self.node, tick.feed, position, *session),
+            None => {
+                let state = self.node.reader.feed(tick.feed);
+                rows::condition_changed(&self.node, tick.feed, position, &state)
+            }
+        });
+    }
+}
+
+/// The log position of an update.
+fn position(update: &Update) -> Option<u64> {
+    use crate::proto::update::Row;
+    let mark = match update.row.as_ref()? {
+        Row::Quote(quote) => quote.mark.as_ref(),
+        Row::Trade(trade) => trade.mark.as_ref(),
+        Row::Status(status) => status.mark.as_ref(),
+        Row::Definition(definition) => definition.mark.as_ref(),
+    };
+    Some(mark?.position)
+}
