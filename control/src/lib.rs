@@ -3,6 +3,7 @@
 pub mod client;
 pub mod config;
 pub mod decode;
+pub mod demo;
 pub mod exchange;
 pub mod latency;
 pub mod metrics;

@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use control::client::{self, get, status, verify, watch};
 use control::decode::{self, DecodeArgs};
+use control::demo::{self, DemoArgs};
 use control::exchange::{self, ExchangeArgs};
 use control::runner::{self, RunArgs};
 use control::stop;
@@ -10,10 +11,12 @@ use std::process::ExitCode;
 
 /// A market-data caching appliance.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true)]
+///
+/// Without a subcommand it shows itself: see `tickplane demo --help`.
+#[command(version)]
 struct Tickplane {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
@@ -25,10 +28,11 @@ enum Command {
     Watch(watch::WatchArgs),
     Status(status::StatusArgs),
     Verify(verify::VerifyArgs),
+    Demo(DemoArgs),
 }
 
 fn main() -> ExitCode {
-    let (name, result) = run(Tickplane::parse().command);
+    let (name, result) = run(Tickplane::parse().command.unwrap_or_else(default_command));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -36,6 +40,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The demo as it is without options.
+fn default_command() -> Command {
+    Tickplane::parse_from(["tickplane", "demo"]).command.expect("a subcommand is given")
 }
 
 fn run(command: Command) -> (&'static str, Result<(), String>) {
@@ -55,6 +64,9 @@ fn run(command: Command) -> (&'static str, Result<(), String>) {
             ("watch", client::block_on(watch::run(&args, &stop)).map_err(text))
         }
         Command::Status(args) => ("status", client::block_on(status::run(&args)).map_err(text)),
+        Command::Demo(args) => {
+            ("demo", demo::run(&args, &stop::on_signals()).map_err(|error| error.to_string()))
+        }
         Command::Verify(args) => ("verify", client::block_on(verify::run(&args)).map_err(text)),
     }
 }

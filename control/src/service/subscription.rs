@@ -171,7 +171,7 @@ impl Subscription {
         for instrument in self.candidates() {
             self.see_name(instrument, now_ns);
         }
-        self.from_table(SubscribeMode::Image, 0, from_log, 0, false)
+        self.out_of_table(SubscribeMode::Image, 0, from_log, 0, false)
     }
 
     /// Instruments that may match: all of them, unless every pattern is a symbol.
@@ -200,7 +200,7 @@ impl Subscription {
     }
 
     /// The latest of the rows that changed at or after `since`, out of the table; the log goes on at `from_log`.
-    fn from_table(
+    fn out_of_table(
         &mut self,
         mode: SubscribeMode,
         since: u64,
@@ -289,7 +289,7 @@ impl Subscription {
 
     fn conflate_from(&mut self, since: u64, left_out: u64, lapped: bool) -> Vec<SubscribeResponse> {
         let from_log = self.cursor.position();
-        self.from_table(SubscribeMode::Conflated, since, from_log, left_out, lapped)
+        self.out_of_table(SubscribeMode::Conflated, since, from_log, left_out, lapped)
     }
 
     /// Looks at a tick that is left out; true = it would have been sent.
