@@ -120,7 +120,8 @@ impl PortKind {
 pub struct PortConfig {
     pub name: String,
     pub kind: PortKind,
-    /// udp: the interface on which groups are joined, by name or address.
+    /// udp: the interface on which groups are joined, by name or address. dpdk: a kernel's interface to poll, by AF_XDP or
+    /// else af_packet, instead of a `device`.
     pub interface: Option<String>,
     /// udp: what each socket's receive buffer is asked to hold.
     pub receive_buffer_bytes: Option<usize>,

@@ -3,7 +3,7 @@
 use crate::config::{Config, ConfigError, Idle};
 use crate::midnight::{midnight_before, midnight_of};
 use crate::node::Node;
-use crate::port::{AnyPort, PortError};
+use crate::port::{self, AnyPort, PortError};
 use crate::server::{self, ServerError};
 use crate::stop;
 use dataplane::cache::reader::Reader;
@@ -116,7 +116,7 @@ fn start_log(config: &Config) -> Result<(), RunError> {
 
 async fn serve(config: Config, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
     // Ports first: DPDK wants its huge pages before anyone else takes them.
-    let ports = open_ports(&config)?;
+    let ports = port::open_all(&config)?;
     let listeners = server::bind(&config).await?;
     let path = config.region_path();
     let layout = config.layout();
@@ -164,13 +164,6 @@ async fn serve(config: Config, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
     }
 }
 
-fn open_ports(config: &Config) -> Result<Vec<PortSetup<AnyPort>>, RunError> {
-    let open = |port| -> Result<PortSetup<AnyPort>, RunError> {
-        Ok(PortSetup { port: AnyPort::open(config, port)?, host: None, vlan: port.vlan })
-    };
-    config.ports.iter().map(open).collect()
-}
-
 type RunWorker = Worker<'static, AnyPort, SystemClock, Cpu>;
 
 fn make_worker(
@@ -211,6 +204,7 @@ fn start_worker(
     end: Arc<AtomicBool>,
 ) -> Result<JoinHandle<()>, RunError> {
     let (core, idle) = (config.worker.core, config.worker.idle);
+    let config = config.clone();
     let (pinned_sender, pinned) = std::sync::mpsc::channel();
     let thread = std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
         let result = core.map_or(Ok(()), pin_to_core);
@@ -218,6 +212,7 @@ fn start_worker(
         if pinned_sender.send(result).is_err() || !is_pinned {
             return;
         }
+        port::prepare_thread(&config);
         poll(&mut worker, idle, &end);
         worker.leave();
         let left_at = Instant::now();

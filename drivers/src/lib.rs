@@ -5,6 +5,8 @@
 pub mod capture;
 pub mod clock;
 pub mod cpu;
+#[cfg(feature = "dpdk")]
+pub mod dpdk;
 pub mod hugepages;
 pub mod interface;
 pub mod itch_file;

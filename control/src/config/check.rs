@@ -80,7 +80,6 @@ impl PortConfig {
     fn check(&self) -> Result<(), String> {
         let name = &self.name;
         let given = [
-            ("interface", self.interface.is_some(), PortKind::Udp),
             ("receive_buffer_bytes", self.receive_buffer_bytes.is_some(), PortKind::Udp),
             ("file", self.file.is_some(), PortKind::Pcap),
             ("device", self.device.is_some(), PortKind::Dpdk),
@@ -92,6 +91,9 @@ impl PortConfig {
             ("hardware_timestamp", self.hardware_timestamp.is_some(), PortKind::Dpdk),
             ("memory", self.memory.is_some(), PortKind::Dpdk),
         ];
+        if self.interface.is_some() && self.kind == PortKind::Pcap {
+            return Err(format!("port `{name}`: a recording has no `interface`: take it out"));
+        }
         if let Some((key, _, kind)) = given.iter().find(|(_, given, kind)| *given && *kind != self.kind) {
             return Err(format!(
                 "port `{name}`: `{key}` is for kind = \"{}\", not \"{}\": take it out",
@@ -100,10 +102,24 @@ impl PortConfig {
             ));
         }
         let needed: &[&str] = match self.kind {
-            PortKind::Udp => &["interface"],
+            PortKind::Udp => &[],
             PortKind::Pcap => &["file"],
-            PortKind::Dpdk => &["device", "address"],
+            PortKind::Dpdk => &["address"],
         };
+        match (self.kind, &self.interface, &self.device) {
+            (PortKind::Udp, None, _) => {
+                return Err(format!("port `{name}` of kind = \"udp\" needs `interface`"));
+            }
+            (PortKind::Dpdk, None, None) => {
+                return Err(format!(
+                    "port `{name}` of kind = \"dpdk\" needs `device`, or `interface` for a kernel's interface"
+                ));
+            }
+            (PortKind::Dpdk, Some(_), Some(_)) => {
+                return Err(format!("port `{name}` has both `device` and `interface`: take one out"));
+            }
+            _ => {}
+        }
         if let Some((key, ..)) = given.iter().find(|(key, given, _)| !given && needed.contains(key)) {
             return Err(format!("port `{name}` of kind = \"{}\" needs `{key}`", self.kind.name()));
         }

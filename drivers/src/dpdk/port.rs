@@ -1,0 +1,193 @@
+//! The port: bursts of frames, in place in the device's packet buffers.
+
+use super::DpdkError;
+use super::device::{Device, DpdkConfig, MulticastFilter, name_of};
+use super::eal::Eal;
+use super::stamps::Stamps;
+use dataplane::port::{Frame, Medium, Port, PortCounters};
+use dataplane::wire::ethernet::MacAddress;
+use dpdk_sys as sys;
+use std::ptr;
+use std::sync::Arc;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PortId(pub u16);
+
+/// [`Medium::Ethernet`] by a DPDK device of one to four receive queues, which take turns.
+#[derive(Debug)]
+pub struct DpdkPort {
+    /// Before `device`: what was lent out goes back before the device goes.
+    burst: Burst,
+    stamps: Option<Stamps>,
+    device: Device,
+    queues: u16,
+    /// The queue whose turn is next.
+    turn: u16,
+    rx_frames: u64,
+    oversized: u64,
+    tx_frames: u64,
+    tx_dropped: u64,
+    /// After everything else: DPDK ends with its last port.
+    _eal: Arc<Eal>,
+}
+
+/// The packet buffers of the last burst.
+#[derive(Debug)]
+struct Burst {
+    mbufs: Box<[*mut sys::rte_mbuf]>,
+    held: usize,
+    frames: Box<[sys::tickplane_frame]>,
+    described: u16,
+}
+
+// SAFETY: DPDK's queues may be used by any one thread at a time, and everything that the port points to is its own.
+unsafe impl Send for DpdkPort {}
+
+impl Burst {
+    fn new(frames: usize) -> Burst {
+        Burst {
+            mbufs: vec![ptr::null_mut(); frames].into(),
+            held: 0,
+            frames: vec![sys::tickplane_frame::default(); frames].into(),
+            described: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn free(&mut self) {
+        if self.held != 0 {
+            // SAFETY: the first `held` pointers came by the last burst and were not freed since.
+            unsafe { sys::rte_pktmbuf_free_bulk(self.mbufs.as_mut_ptr(), self.held as u32) };
+            (self.held, self.described) = (0, 0);
+        }
+    }
+}
+
+impl Drop for Burst {
+    fn drop(&mut self) {
+        self.free();
+    }
+}
+
+impl DpdkPort {
+    pub fn open(eal: &Arc<Eal>, config: &DpdkConfig) -> Result<DpdkPort, DpdkError> {
+        let device = Device::start(config)?;
+        let stamps = device.timestamps.and_then(|_| Stamps::new(PortId(device.port_id)));
+        Ok(DpdkPort {
+            burst: Burst::new(config.burst),
+            stamps,
+            device,
+            queues: config.rx_queues,
+            turn: 0,
+            rx_frames: 0,
+            oversized: 0,
+            tx_frames: 0,
+            tx_dropped: 0,
+            _eal: eal.clone(),
+        })
+    }
+
+    pub fn mac(&self) -> MacAddress {
+        self.device.mac
+    }
+
+    pub fn multicast_filter(&self) -> MulticastFilter {
+        self.device.filter
+    }
+
+    /// Whether frames carry the device's own stamps.
+    pub fn has_hardware_timestamps(&self) -> bool {
+        self.stamps.is_some()
+    }
+
+    /// The name that DPDK knows the device by.
+    pub fn name(&self) -> String {
+        name_of(self.device.port_id)
+    }
+
+    /// Packet buffers that are neither lent out nor with the device.
+    pub fn mbufs_free(&self) -> u32 {
+        // SAFETY: the pool lives as long as the device.
+        unsafe { sys::rte_mempool_avail_count(self.device.pool.as_ptr()) }
+    }
+}
+
+impl Port for DpdkPort {
+    fn medium(&self) -> Medium {
+        Medium::Ethernet
+    }
+
+    #[inline(always)]
+    fn rx_burst(&mut self) -> usize {
+        self.burst.free();
+        let (offset, flag) = self.device.timestamps.unwrap_or((-1, 0));
+        for _ in 0..self.queues {
+            let queue = self.turn;
+            self.turn = if queue + 1 == self.queues { 0 } else { queue + 1 };
+            let burst = &mut self.burst;
+            // SAFETY: the device is started with this queue; both slices have room for as many as are asked for.
+            let received = unsafe {
+                sys::tickplane_rx_burst(
+                    self.device.port_id,
+                    queue,
+                    burst.mbufs.as_mut_ptr(),
+                    burst.mbufs.len() as u16,
+                    burst.frames.as_mut_ptr(),
+                    &mut burst.described,
+                    offset,
+                    flag,
+                )
+            };
+            if received != 0 {
+                burst.held = usize::from(received);
+                self.rx_frames += u64::from(received);
+                self.oversized += u64::from(received - burst.described);
+                return usize::from(burst.described);
+            }
+        }
+        0
+    }
+
+    #[inline(always)]
+    fn frame(&self, index: usize) -> Frame<'_> {
+        let frame = &self.burst.frames[..usize::from(self.burst.described)][index];
+        // SAFETY: the shim described the first segment of a packet buffer that is held until the next burst, which
+        // this borrow prevents.
+        let bytes = unsafe { std::slice::from_raw_parts(frame.data, frame.length as usize) };
+        let stamp_ns = match &self.stamps {
+            Some(stamps) if frame.timestamp != 0 => stamps.unix_ns(frame.timestamp),
+            _ => 0,
+        };
+        Frame { stamp_ns, ..Frame::ethernet(bytes) }
+    }
+
+    fn tx(&mut self, frame: &[u8]) -> bool {
+        let sent = match u16::try_from(frame.len()) {
+            // SAFETY: the device is started, the pool is its own, and the frame is copied.
+            Ok(length) => unsafe {
+                sys::tickplane_tx(self.device.port_id, self.device.pool.as_ptr(), frame.as_ptr(), length) == 1
+            },
+            Err(_) => false,
+        };
+        self.tx_frames += u64::from(sent);
+        self.tx_dropped += u64::from(!sent);
+        sent
+    }
+
+    fn counters(&self) -> PortCounters {
+        if let Some(stamps) = &self.stamps {
+            stamps.renew();
+        }
+        let mut stats = sys::rte_eth_stats::default();
+        // SAFETY: the port exists, the place for the answer is valid; it stays zero where a driver has none.
+        unsafe { sys::rte_eth_stats_get(self.device.port_id, &mut stats) };
+        PortCounters {
+            rx_frames: self.rx_frames,
+            rx_bytes: stats.ibytes,
+            missed: stats.imissed + stats.rx_nombuf,
+            oversized: self.oversized + stats.ierrors,
+            tx_frames: self.tx_frames,
+            tx_dropped: self.tx_dropped,
+        }
+    }
+}
