@@ -1,4 +1,4 @@
-.PHONY: run test
+.PHONY: run test bench
 
 DURATION ?= 30
 
@@ -7,3 +7,6 @@ run: ## the main job, for DURATION seconds: exchange → DPDK → cache → gRPC
 
 test: ## format, clippy with warnings as errors, all tests
 	@scripts/test
+
+bench: ## measure against others, in one run
+	@scripts/bench

@@ -1,1 +1,92 @@
-fn main() {}
+//! What is measured, and against whom: one table with ratios, and the machine named.
+
+mod decode;
+mod flow;
+mod naive;
+mod path;
+#[cfg(feature = "dpdk")]
+mod receive;
+mod report;
+mod sample;
+
+use clap::{Parser, ValueEnum};
+use drivers::cpu::pin_to_core;
+use report::Line;
+
+/// Measure Tickplane against others, side by side in one run
+///
+/// Contenders take turns; each line shows the median of all rounds, and how far the rounds lie apart.
+#[derive(Parser)]
+struct Args {
+    /// What to measure [default: everything]
+    #[arg(value_enum)]
+    what: Vec<What>,
+
+    /// Rounds of each contender
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+
+    /// Messages of each round
+    #[arg(long, default_value_t = 1_000_000)]
+    messages: u64,
+
+    /// The core to measure on
+    #[arg(long, default_value_t = 1)]
+    core: usize,
+
+    /// One JSON object behind the table
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// ITCH decode alone, against the crates itch5 and itchy
+    Decode,
+    /// Frame in → book → log and table, against a book of the standard library's maps
+    Path,
+    /// What a reader costs the writer, and the writer a reader
+    Readers,
+    /// The DPDK port, counting only, against dpdk-testpmd
+    Receive,
+    /// One round of the DPDK port alone: what `receive` starts
+    #[value(hide = true)]
+    ReceiveOnce,
+}
+
+fn main() {
+    let args = Args::parse();
+    let machine = report::machine();
+    let all = args.what.is_empty();
+    let wanted = |what| all || args.what.contains(&what);
+    #[cfg(feature = "dpdk")]
+    if args.what.contains(&What::ReceiveOnce) {
+        return receive::once(args.core);
+    }
+    println!("{machine}");
+    let mut lines: Vec<Line> = Vec::new();
+    #[cfg(feature = "dpdk")]
+    if wanted(What::Receive) {
+        eprintln!("receive …");
+        lines.extend(receive::run(args.rounds, args.core));
+    }
+    if let Err(error) = pin_to_core(args.core) {
+        eprintln!("not pinned: {error}");
+    }
+    if wanted(What::Decode) {
+        eprintln!("decode …");
+        lines.extend(decode::run(args.rounds * 2, args.messages as usize));
+    }
+    if wanted(What::Path) {
+        eprintln!("path …");
+        lines.extend(path::run(args.rounds, args.messages));
+    }
+    if wanted(What::Readers) {
+        eprintln!("readers …");
+        lines.extend(path::readers(args.rounds, args.messages));
+    }
+    report::print(&lines);
+    if args.json {
+        println!("{}", report::json(&lines, &machine));
+    }
+}

@@ -93,6 +93,8 @@ pub struct Worker<'m, P, C, F> {
     /// For how long the region may be believed after each round.
     valid_for_ns: u64,
     telemetry: Arc<Telemetry>,
+    /// Whether latencies are taken: two more looks at the clock for each burst.
+    measures: bool,
     cycled_ns: u64,
     device_counters_ns: u64,
     /// A copy of a frame for the host: the port can't lend one and send at the same time.
@@ -158,6 +160,7 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
             clock,
             valid_for_ns,
             telemetry,
+            measures: true,
             device_counters_ns: 0,
             control_frame: vec![0; FRAME_BYTES_MAX].into(),
         })
@@ -167,9 +170,19 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
         &self.telemetry
     }
 
+    /// Takes no latencies from now on, to see what taking them costs.
+    pub fn stop_measuring(&mut self) {
+        self.measures = false;
+    }
+
     /// The big tables' memory, for whoever wants to advise the kernel about it.
     pub fn memory(&self) -> impl Iterator<Item = &[u8]> {
         self.feeds.iter().flat_map(|feed| feed.decoder.memory())
+    }
+
+    /// Goes on with another port in place of one, with the same lines: for replays in parts.
+    pub fn replace_port(&mut self, station: usize, port: P) -> P {
+        std::mem::replace(&mut self.stations[station].port, port)
     }
 
     pub fn ports(&self) -> impl Iterator<Item = &P> {
@@ -230,7 +243,8 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
             oldest_ns = oldest_ns.min(feed.decoder.take_oldest().unwrap_or(u64::MAX));
         }
         let ticks = self.writer.commit();
-        if ticks == 0 {
+        self.telemetry.worker.ticks.add(ticks);
+        if ticks == 0 || !self.measures {
             return;
         }
         let published_ns = self.clock.monotonic_ns();
@@ -239,7 +253,6 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
         if oldest_ns != u64::MAX {
             self.telemetry.exchange_to_received.record_between(oldest_ns, received_unix_ns, ticks);
         }
-        self.telemetry.worker.ticks.add(ticks);
     }
 
     /// Lets the host see the frames that are for it.

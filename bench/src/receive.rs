@@ -1,0 +1,84 @@
+//! The DPDK port, counting only, against `dpdk-testpmd` in its mode rxonly, on the same kind of device.
+
+use crate::report::{Goal, Line};
+use crate::sample::{Sample, take_turns};
+use dataplane::port::Port;
+use drivers::cpu::pin_to_core;
+use drivers::dpdk::{DpdkConfig, DpdkPort, Eal, EalConfig, EalMemory, register_thread};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const DEVICE: &str = "net_null0,size=64,copy=0";
+const BURST: usize = 32;
+const SECONDS: u64 = 2;
+
+/// Prints ns a frame of one round. A process of its own: DPDK starts once.
+pub fn once(core: usize) {
+    let eal = EalConfig { memory: EalMemory::Hugepages, pci_addresses: Vec::new() };
+    let eal = Eal::start(&eal).unwrap_or_else(|error| panic!("{error}"));
+    pin_to_core(core).unwrap_or_else(|error| panic!("{error}"));
+    register_thread().unwrap_or_else(|error| panic!("{error}"));
+    let config = DpdkConfig { burst: BURST, ..DpdkConfig::new(DEVICE) };
+    let mut port = DpdkPort::open(&eal, &config).unwrap_or_else(|error| panic!("{error}"));
+    let started = Instant::now();
+    let mut frames = 0_u64;
+    while started.elapsed() < Duration::from_secs(SECONDS) {
+        for _ in 0..10_000 {
+            frames += port.rx_burst() as u64;
+        }
+    }
+    println!("{}", started.elapsed().as_nanos() as f64 / frames as f64);
+}
+
+fn ours(core: usize) -> f64 {
+    let tool = std::env::current_exe().expect("this program has a path");
+    let output =
+        Command::new(tool).args(["receive-once", "--core", &core.to_string()]).output().expect("it starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.trim().parse().unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// The median of the rates that testpmd shows each second, as ns a frame.
+fn testpmd(core: usize) -> f64 {
+    let main = if core == 0 { 1 } else { 0 };
+    let mut process = Command::new("dpdk-testpmd")
+        .args([
+            "--in-memory",
+            "--no-pci",
+            "--no-telemetry",
+            "--log-level=error",
+            "-l",
+            &format!("{main},{core}"),
+        ])
+        .args(["--main-lcore", &main.to_string(), &format!("--vdev={DEVICE}"), "--", "--forward-mode=rxonly"])
+        .args(["--auto-start", "--stats-period=1", "--nb-cores=1", &format!("--burst={BURST}")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("dpdk-testpmd is installed (Debian: apt-get install dpdk)");
+    let lines = BufReader::new(process.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
+    let rates =
+        lines.filter_map(|line| line.split("Rx-pps:").nth(1)?.split_whitespace().next()?.parse::<f64>().ok());
+    // The first second is not a whole one.
+    let mut rates: Vec<f64> = rates.skip(1).filter(|rate| *rate > 0.0).take(SECONDS as usize + 1).collect();
+    let _ = process.kill();
+    let _ = process.wait();
+    rates.sort_by(f64::total_cmp);
+    1e9 / rates[rates.len() / 2]
+}
+
+pub fn run(rounds: usize, core: usize) -> Vec<Line> {
+    let samples = take_turns(
+        rounds,
+        vec![("ours", Box::new(|| ours(core))), ("dpdk-testpmd rxonly", Box::new(|| testpmd(core)))],
+    );
+    let [ours, testpmd] = <[Sample; 2]>::try_from(samples).expect("two contenders");
+    vec![Line {
+        what: "RX of the DPDK port on net_null, ns a frame".to_owned(),
+        theirs: Some((testpmd.name.clone(), testpmd.median_ns())),
+        ours,
+        goal: Some(Goal::RateAtLeast(0.95)),
+    }]
+}
