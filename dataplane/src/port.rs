@@ -1,6 +1,7 @@
 //! The port: where frames come from. Drivers implement it for DPDK, kernel UDP and capture files,
 //! tests and the simulator for plain memory.
 
+use crate::hint::Prefetch;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// What the bytes of a port's frames begin with.
@@ -72,6 +73,14 @@ pub trait Port {
 
     /// The frame `index` of the last burst. Panics if `index` is not below what [`Port::rx_burst`] returned.
     fn frame(&self, index: usize) -> Frame<'_>;
+
+    /// Asks for the bytes of the frame `index` of the last burst, ahead of [`Port::frame`].
+    fn prefetch<F: Prefetch>(&self, index: usize)
+    where
+        Self: Sized,
+    {
+        let _ = index;
+    }
 
     /// Sends one control frame (IGMP, ARP), on [`Medium::Ethernet`] only; false = not taken, and counted.
     fn tx(&mut self, frame: &[u8]) -> bool;

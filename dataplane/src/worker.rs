@@ -17,6 +17,9 @@ use crate::wire::datagram::{self, Parsed};
 /// How often the devices' own counters are looked at.
 const DEVICE_COUNTERS_INTERVAL_NS: u64 = 100 * NS_PER_MS;
 
+/// Frames that are asked for ahead of the one at hand.
+const FRAMES_AHEAD: usize = 4;
+
 /// A port, and how it is used.
 pub struct PortSetup<P> {
     pub port: P,
@@ -212,7 +215,11 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
         let (now_ns, unix_ns) = (self.clock.monotonic_ns(), self.clock.unix_ns());
         let counters = &self.telemetry.ports[station];
         let medium = port.medium();
+        (0..frames.min(FRAMES_AHEAD)).for_each(|index| port.prefetch::<F>(index));
         for index in 0..frames {
+            if index + FRAMES_AHEAD < frames {
+                port.prefetch::<F>(index + FRAMES_AHEAD);
+            }
             let frame = port.frame(index);
             let Some(datagram) = datagram_of(medium, &frame, *vlan, index, control, counters) else {
                 continue;

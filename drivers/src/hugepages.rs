@@ -1,8 +1,8 @@
 //! Huge pages for memory that the core has already allocated: fewer TLB misses in its big tables.
 
 /// Asks the kernel to back the whole pages within `slice` by transparent huge pages, and returns how many
-/// bytes it agreed to (0 where it has none, or the slice is short). Best before the slice is first touched;
-/// on one touched already, `khugepaged` collapses its pages by and by. A hint: the contents stay.
+/// bytes it agreed to (0 where it has none, or the slice is short). Pages that were touched already are collapsed at
+/// once where the kernel can (Linux 6.1), else by and by. A hint: the contents stay.
 pub fn advise_hugepages<T>(slice: &[T]) -> usize {
     let page_bytes = page_bytes();
     let range = slice.as_ptr_range();
@@ -11,10 +11,15 @@ pub fn advise_hugepages<T>(slice: &[T]) -> usize {
     if end <= start {
         return 0;
     }
-    // SAFETY: [start, end) lies within the live allocation behind `slice`, and MADV_HUGEPAGE changes neither its
-    // contents nor its protection.
-    let result = unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
-    if result == 0 { end - start } else { 0 }
+    // SAFETY: [start, end) lies within the live allocation behind `slice`, and neither advice changes its contents
+    // nor its protection.
+    let advise = |advice| unsafe { libc::madvise(start as *mut libc::c_void, end - start, advice) == 0 };
+    if !advise(libc::MADV_HUGEPAGE) {
+        return 0;
+    }
+    // The allocator zeroes memory of more than ordinary alignment by hand, and so touches all of it.
+    advise(libc::MADV_COLLAPSE);
+    end - start
 }
 
 /// Bytes of an ordinary page.

@@ -32,10 +32,17 @@ struct Chunk {
 const _: () = assert!(size_of::<Chunk>() == 192);
 
 /// The best of a side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
 pub struct Best {
-    pub price: u32,
+    /// 0 = the side is empty.
     pub shares: u64,
+    pub price: u32,
+    pub reserved: u32,
+}
+
+impl Best {
+    pub const NONE: Best = Best { shares: 0, price: 0, reserved: 0 };
 }
 
 /// The books of all instruments of a feed.
@@ -56,6 +63,12 @@ fn key(side: Side, price: u32) -> i32 {
         Side::Bid => price as i32,
         Side::Ask => i32::MAX - price as i32,
     }
+}
+
+#[inline(always)]
+fn level(side: Side, key: i32, shares: u64) -> Best {
+    let price = if side == Side::Bid { key } else { i32::MAX - key };
+    Best { shares, price: price as u32, reserved: 0 }
 }
 
 #[inline(always)]
@@ -132,13 +145,9 @@ impl Levels {
     }
 
     #[inline(always)]
-    pub fn best(&self, native_id: u16, side: Side) -> Option<Best> {
+    pub fn best(&self, native_id: u16, side: Side) -> Best {
         let chunk = &self.chunks[first_chunk(native_id, side)];
-        let price = match side {
-            Side::Bid => chunk.keys[0],
-            Side::Ask => i32::MAX - chunk.keys[0],
-        };
-        (chunk.levels != 0).then_some(Best { price: price as u32, shares: chunk.shares[0] })
+        if chunk.levels == 0 { Best::NONE } else { level(side, chunk.keys[0], chunk.shares[0]) }
     }
 
     /// Asks for the best levels of a side.
@@ -259,8 +268,7 @@ impl Levels {
                 (false, 0) => None,
                 (false, next) => Some((next as usize, 0)),
             };
-            let price = if side == Side::Bid { key } else { i32::MAX - key } as u32;
-            Some(Best { price, shares: chunk.shares[level] })
+            Some(self::level(side, key, chunk.shares[level]))
         })
     }
 }
@@ -279,9 +287,9 @@ mod tests {
                 levels.add(3, side, price, 5).unwrap();
             }
         }
-        let best = |price| Some(Best { price, shares: 5 });
+        let best = |price| Best { price, shares: 5, reserved: 0 };
         assert_eq!((levels.best(3, Side::Bid), levels.best(3, Side::Ask)), (best(PRICE_MAX), best(0)));
-        assert_eq!(levels.best(4, Side::Bid), None);
+        assert_eq!(levels.best(4, Side::Bid), Best::NONE);
         for price in [PRICE_MAX, 0] {
             assert!(levels.reduce(3, Side::Bid, price, 5) && levels.reduce(3, Side::Ask, price, 5));
         }
@@ -295,7 +303,7 @@ mod tests {
         for _ in 0..3 {
             levels.add(1, Side::Bid, 100, u32::MAX).unwrap();
         }
-        assert_eq!(levels.best(1, Side::Bid).unwrap().shares, 3 * u64::from(u32::MAX));
+        assert_eq!(levels.best(1, Side::Bid).shares, 3 * u64::from(u32::MAX));
     }
 
     #[test]
@@ -307,11 +315,11 @@ mod tests {
         for price in 0..taken {
             assert!(levels.reduce(1, Side::Bid, price, 1));
         }
-        assert_eq!(levels.best(1, Side::Bid), None);
+        assert_eq!(levels.best(1, Side::Bid), Best::NONE);
         let again = (0..1_000).take_while(|price| levels.add(2, Side::Ask, 1_000 - price, 1).is_ok()).count();
         assert_eq!(again as u32, taken);
         levels.clear();
-        assert_eq!(levels.best(2, Side::Ask), None);
+        assert_eq!(levels.best(2, Side::Ask), Best::NONE);
     }
 
     proptest! {
@@ -333,10 +341,10 @@ mod tests {
                     *held -= if there { u64::from(shares) } else { 0 };
                 }
                 model[side as usize].retain(|_, shares| *shares != 0);
-                let best = |price: &u32, shares: &u64| Best { price: *price, shares: *shares };
+                let best = |price: &u32, shares: &u64| Best { price: *price, shares: *shares, reserved: 0 };
                 let bids: Vec<Best> = model[0].iter().rev().map(|(price, shares)| best(price, shares)).collect();
                 let asks: Vec<Best> = model[1].iter().map(|(price, shares)| best(price, shares)).collect();
-                prop_assert_eq!(levels.best(7, Side::Bid), bids.first().copied());
+                prop_assert_eq!(levels.best(7, Side::Bid), bids.first().copied().unwrap_or(Best::NONE));
                 prop_assert_eq!(levels.side(7, Side::Bid).collect::<Vec<_>>(), bids);
                 prop_assert_eq!(levels.side(7, Side::Ask).collect::<Vec<_>>(), asks);
             }

@@ -4,6 +4,7 @@ use super::cell::Cell;
 use super::directory;
 use super::region::{Layout, Region, RegionError};
 use super::tick::{Definition, FeedState, INSTRUMENT_NONE, Kind, Session, Tick};
+use crate::hint::Prefetch;
 use crate::sync::Ordering;
 
 /// Fills a region. There is one for a region: it is made where the region is made.
@@ -38,6 +39,13 @@ impl<'m> Writer<'m> {
 
     pub fn layout(&self) -> Layout {
         self.region.layout
+    }
+
+    /// Asks for an instrument's quote row.
+    #[inline(always)]
+    pub fn prefetch_quote<F: Prefetch>(&self, instrument: Option<u32>) {
+        let index = instrument.unwrap_or(0) as usize * Kind::ROWS + Kind::Quote as usize;
+        F::prefetch(&self.region.table[index]);
     }
 
     /// Appends the tick to the log and stores it into its row. Readers of rows see it at once, followers of

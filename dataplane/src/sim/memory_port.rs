@@ -1,5 +1,6 @@
 //! A port of plain memory: frames that were put into it come out, in order.
 
+use crate::hint::Prefetch;
 use crate::limits::{BURST_MAX, FRAME_BYTES_MAX};
 use crate::port::{Frame, Medium, Port, PortCounters};
 use crate::wire::datagram::{self, Datagram};
@@ -150,6 +151,14 @@ impl Port for MemoryPort {
         assert!(index < self.burst.len(), "frame {index} of a burst of {}", self.burst.len());
         let Stored { offset, length, stamp_ns, source, destination } = self.frames[self.burst.start + index];
         Frame { bytes: &self.bytes[offset..offset + length], stamp_ns, source, destination }
+    }
+
+    #[inline(always)]
+    fn prefetch<F: Prefetch>(&self, index: usize) {
+        let Stored { offset, length, .. } = self.frames[self.burst.start + index];
+        for line in self.bytes[offset..offset + length].chunks(64).take(8) {
+            F::prefetch(&line[0]);
+        }
     }
 
     fn tx(&mut self, frame: &[u8]) -> bool {

@@ -1,5 +1,7 @@
 //! What is known of each of the feed's instruments, by stock locate.
 
+use crate::book::Side;
+use crate::book::levels::Best;
 use bytemuck::{Pod, Zeroable};
 
 /// Trades that are remembered, so that the one before can count again if the last is broken.
@@ -14,7 +16,7 @@ pub(super) struct LastTrade {
     pub reserved: u32,
 }
 
-/// All zero = never heard of (in this session).
+/// All zero = never heard of (in this session). Its first cache line is what every change of a quote needs.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub(super) struct Instrument {
@@ -26,12 +28,15 @@ pub(super) struct Instrument {
     pub trading_state: u8,
     pub reason: [u8; 4],
     reserved: [u8; 6],
+    /// The best of each side, as it was published last, by [`Side`]; a side without orders has 0 shares.
+    best: [Best; 2],
+    reserved2: [u64; 2],
     /// The oldest first.
     trades: [LastTrade; TRADES_KEPT],
-    reserved2: [u64; 2],
+    reserved3: [u64; 4],
 }
 
-const _: () = assert!(size_of::<Instrument>() == 128);
+const _: () = assert!(size_of::<Instrument>() == 192);
 
 impl Instrument {
     #[inline(always)]
@@ -43,9 +48,24 @@ impl Instrument {
         self.row = row + 1;
     }
 
+    /// The best of both sides, as published last.
+    #[inline(always)]
+    pub fn best(&self) -> [Best; 2] {
+        self.best
+    }
+
+    /// Takes the best of a side; true = it is another than before.
+    #[inline(always)]
+    pub fn set_best(&mut self, side: Side, best: Best) -> bool {
+        let held = &mut self.best[side as usize];
+        let differs = *held != best;
+        *held = best;
+        differs
+    }
+
     /// Whether anything is known of it.
     pub fn is_known(&self) -> bool {
-        self.row != 0 || self.trades_kept != 0 || self.trading_state != 0
+        self.row != 0 || self.best != [Best::NONE; 2] || self.trades_kept != 0 || self.trading_state != 0
     }
 
     pub fn last_trade(&self) -> Option<LastTrade> {

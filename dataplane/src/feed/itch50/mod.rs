@@ -32,6 +32,8 @@ use instrument::{Instrument, LastTrade};
 
 /// Messages that are read before the first of them is done.
 const BATCH: usize = 32;
+/// Messages ahead of the one at hand whose instrument has come, so that its row can be asked for.
+const ROWS_AHEAD: usize = 6;
 /// Stock locates have 16 bits.
 const NATIVE_IDS: usize = 1 << 16;
 const NS_PER_DAY: u64 = 86_400 * NS_PER_S;
@@ -90,8 +92,8 @@ impl<F: Prefetch> Itch50<F> {
     }
 
     /// The big tables' memory, for whoever wants to advise the kernel about it.
-    pub fn memory(&self) -> [&[u8]; 2] {
-        [self.orders.memory(), self.levels.memory()]
+    pub fn memory(&self) -> [&[u8]; 3] {
+        [self.orders.memory(), self.levels.memory(), bytemuck::cast_slice(&self.instruments)]
     }
 
     /// A packet has come, at that time of Unix UTC: what the arbiter makes of it is stamped so.
@@ -114,6 +116,10 @@ impl<F: Prefetch> Itch50<F> {
             return;
         }
         for index in 0..batched {
+            if index + ROWS_AHEAD < batched {
+                let ahead = usize::from(self.batch[index + ROWS_AHEAD].native_id);
+                writer.prefetch_quote::<F>(self.instruments[ahead].row());
+            }
             let entry = self.batch[index];
             self.apply(&entry, writer);
         }
@@ -179,11 +185,8 @@ impl<F: Prefetch> Itch50<F> {
         match entry.action {
             Action::Add { reference, price, shares, side } => {
                 let order = Order { price, shares, native_id: entry.native_id, side };
-                let before = self.levels.best(entry.native_id, side);
                 self.add(reference, order, entry, writer);
-                if self.levels.best(entry.native_id, side) != before {
-                    self.publish_quote(entry.native_id, entry, writer);
-                }
+                self.settle(entry.native_id, side, entry, writer);
             }
             Action::Delete { reference } => self.reduce(reference, None, None, entry, writer),
             Action::Cancel { reference, shares } => self.reduce(reference, Some(shares), None, entry, writer),
@@ -246,7 +249,6 @@ impl<F: Prefetch> Itch50<F> {
         };
         let shares = shares.unwrap_or(order.shares);
         let taken = shares.min(order.shares);
-        let before = self.levels.best(order.native_id, order.side);
         if taken == order.shares {
             self.orders.remove(place);
         } else {
@@ -257,9 +259,7 @@ impl<F: Prefetch> Itch50<F> {
         if taken < shares || order.native_id != entry.native_id {
             self.malformed(entry.sequence, entry.received_ns, writer);
         }
-        if self.levels.best(order.native_id, order.side) != before {
-            self.publish_quote(order.native_id, entry, writer);
-        }
+        self.settle(order.native_id, order.side, entry, writer);
         if let Some((trade_id, price)) = trade
             && taken != 0
         {
@@ -282,13 +282,19 @@ impl<F: Prefetch> Itch50<F> {
         let Some((place, old)) = self.orders.find(reference) else {
             return self.unknown_order(entry, None, 0, writer);
         };
-        let before = self.levels.best(old.native_id, old.side);
         self.orders.remove(place);
         let reduced = self.levels.reduce(old.native_id, old.side, old.price, old.shares);
         debug_assert!(reduced, "an order's shares are at its level");
         self.add(new_reference, Order { price, shares, ..old }, entry, writer);
-        if self.levels.best(old.native_id, old.side) != before {
-            self.publish_quote(old.native_id, entry, writer);
+        self.settle(old.native_id, old.side, entry, writer);
+    }
+
+    /// After a side was touched: there is a new quote if its best is another one.
+    #[inline(always)]
+    fn settle(&mut self, native_id: u16, side: Side, entry: &Entry, writer: &mut Writer<'_>) {
+        let best = self.levels.best(native_id, side);
+        if self.instruments[usize::from(native_id)].set_best(side, best) {
+            self.publish_quote(native_id, entry, writer);
         }
     }
 

@@ -2,7 +2,6 @@
 
 use super::instrument::LastTrade;
 use super::{Entry, FeedState, INSTRUMENT_NONE, Itch50, NATIVE_IDS, Quote, Tick};
-use crate::book::Side;
 use crate::book::levels::Best;
 use crate::cache::tick::{self, Definition, PRICE_ABSENT, Payload, Reason, Status, Trade};
 use crate::cache::writer::{InstrumentsFull, Writer};
@@ -14,11 +13,10 @@ use bytemuck::Zeroable;
 const UNIT: i64 = tick::PRICE_SCALE / itch50::PRICE_SCALE as i64;
 
 #[inline(always)]
-fn price_and_size(best: Option<Best>) -> (i64, u32) {
-    best.map_or((PRICE_ABSENT, 0), |best| {
-        // A level of more than 4,294,967,295 shares is shown as that.
-        (i64::from(best.price) * UNIT, u32::try_from(best.shares).unwrap_or(u32::MAX))
-    })
+fn price_and_size(best: Best) -> (i64, u32) {
+    let price = if best.shares == 0 { PRICE_ABSENT } else { i64::from(best.price) * UNIT };
+    // A level of more than 4,294,967,295 shares is shown as that.
+    (price, u32::try_from(best.shares).unwrap_or(u32::MAX))
 }
 
 impl<F: Prefetch> Itch50<F> {
@@ -63,8 +61,8 @@ impl<F: Prefetch> Itch50<F> {
 
     #[inline(always)]
     pub(super) fn publish_quote(&mut self, native_id: u16, entry: &Entry, writer: &mut Writer<'_>) {
-        let (bid_price, bid_size) = price_and_size(self.levels.best(native_id, Side::Bid));
-        let (ask_price, ask_size) = price_and_size(self.levels.best(native_id, Side::Ask));
+        let [(bid_price, bid_size), (ask_price, ask_size)] =
+            self.instruments[usize::from(native_id)].best().map(price_and_size);
         let quote = Quote { bid_price, ask_price, bid_size, ask_size };
         if self.publish_row(native_id, quote, entry, writer) {
             self.counters.quotes.add(1);
