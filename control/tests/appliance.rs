@@ -1,0 +1,178 @@
+//! The appliance as a process: started, fed by an exchange, read, stopped in order, and killed.
+
+use dataplane::cache::reader::{Reader, State};
+use dataplane::cache::tick::Quote;
+use dataplane::time::Clock;
+use drivers::clock::SystemClock;
+use drivers::region::RegionMapping;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const VALID_FOR_MS: u64 = 400;
+
+fn tickplane() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_tickplane"))
+}
+
+/// Waits for what must come within a minute.
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        if let Some(found) = look() {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{what} within {PATIENCE:?}");
+}
+
+/// A process that is killed with the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Process {
+    fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        wait_for("the process ends", || self.0.try_wait().unwrap())
+    }
+}
+
+struct Appliance {
+    process: Process,
+    grpc: String,
+    region: PathBuf,
+    groups: [String; 2],
+    folder: tempfile::TempDir,
+}
+
+impl Appliance {
+    fn start(number: u32) -> Appliance {
+        let folder = tempfile::tempdir().unwrap();
+        let region = folder.path().join("region");
+        let process = std::process::id() * 4 + number;
+        let groups = [0, 1]
+            .map(|line| format!("239.254.{}.{}:26477", process >> 7 & 0xff, (process & 0x7f) << 1 | line));
+        let config = folder.path().join("appliance.toml");
+        let text = format!(
+            "node = \"test\"\n[region]\npath = {region:?}\ninstruments_max = 1000\nlog_ticks = 65536\n\
+             [worker]\nvalid_for_ms = {VALID_FOR_MS}\n[[ports]]\nname = \"lo\"\nkind = \"udp\"\ninterface = \"127.0.0.1\"\n\
+             [[feeds]]\nname = \"nasdaq\"\nprotocol = \"itch50\"\norders_max = 100000\n\
+             [[feeds.lines]]\nname = \"A\"\nport = \"lo\"\ngroup = \"{}\"\n\
+             [[feeds.lines]]\nname = \"B\"\nport = \"lo\"\ngroup = \"{}\"\n[grpc]\nlisten = \"127.0.0.1:0\"\n",
+            groups[0], groups[1]
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut child =
+            tickplane().arg("run").arg("--config").arg(&config).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let process = Process(child);
+        let grpc = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            eprintln!("{line}");
+            Some(line.split("grpc=").nth(1)?.split(' ').next()?.to_owned())
+        });
+        // What it says later must not stop it.
+        std::thread::spawn(move || lines.for_each(drop));
+        Appliance {
+            process,
+            grpc: format!("http://{}", grpc.expect("it says where it serves")),
+            region,
+            groups,
+            folder,
+        }
+    }
+
+    fn exchange(&self, dump: &Path) -> Process {
+        let mut command = tickplane();
+        command.arg("exchange").args(["--line-a", &self.groups[0], "--line-b", &self.groups[1]]);
+        command.args([
+            "--instruments",
+            "50",
+            "--rate",
+            "20000",
+            "--messages",
+            "20000",
+            "--loss",
+            "0.01",
+            "--linger",
+        ]);
+        Process(command.arg("--dump").arg(dump).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    fn client(&self, arguments: &[&str]) -> std::process::Output {
+        tickplane().args(arguments).args(["--server", &self.grpc]).output().unwrap()
+    }
+
+    fn is_right(&self, dump: &Path) -> bool {
+        dump.exists() && self.client(&["verify", dump.to_str().unwrap()]).status.success()
+    }
+}
+
+#[test]
+fn an_exchange_is_taken_in_served_and_left_in_order() {
+    let mut appliance = Appliance::start(0);
+    let dump = appliance.folder.path().join("book.jsonl");
+    let mut exchange = appliance.exchange(&dump);
+    wait_for("the cache is the exchange's book", || appliance.is_right(&dump).then_some(()));
+    let status = appliance.client(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!((&status["feeds"][0]["gaps"], &status["region"]["instruments"]), (&0.into(), &50.into()));
+    let rows = appliance.client(&["get", "--json", "A*", "NOPE"]);
+    let rows = String::from_utf8(rows.stdout).unwrap();
+    assert!(rows.lines().count() > 1 && rows.contains(r#""instrument":"NOPE""#), "{rows}");
+    let watched = appliance.client(&["watch", "--json", "--updates", "5", "*"]);
+    assert!(watched.status.success());
+    assert!(String::from_utf8(watched.stdout).unwrap().lines().count() >= 5);
+    exchange.signal(rustix::process::Signal::TERM);
+    assert!(exchange.ended().success());
+    assert!(appliance.region.exists());
+    appliance.process.signal(rustix::process::Signal::TERM);
+    assert!(appliance.process.ended().success());
+    assert!(!appliance.region.exists(), "its name is gone");
+    let error = String::from_utf8(appliance.client(&["get", "A"]).stderr).unwrap();
+    assert!(error.contains("is `tickplane run` running"), "{error}");
+}
+
+#[test]
+fn a_kill_makes_every_row_stale_to_who_has_it_mapped() {
+    let mut appliance = Appliance::start(1);
+    let dump = appliance.folder.path().join("book.jsonl");
+    let _exchange = appliance.exchange(&dump);
+    wait_for("the cache is the exchange's book", || appliance.is_right(&dump).then_some(()));
+    let mapping = RegionMapping::open(&appliance.region).unwrap();
+    let reader = Reader::open(mapping.cells()).unwrap();
+    let live = |now_ns| {
+        let rows = (0..reader.instruments()).filter_map(|instrument| reader.row::<Quote>(instrument, now_ns));
+        rows.filter(|row| row.state == State::Live).count()
+    };
+    assert!(live(SystemClock.monotonic_ns()) > 0, "rows are live as long as it lives");
+    appliance.process.signal(rustix::process::Signal::KILL);
+    let killed_ns = SystemClock.monotonic_ns();
+    assert!(!appliance.process.ended().success());
+    let valid_until_ns = reader.valid_until_ns();
+    assert!(valid_until_ns <= killed_ns + VALID_FOR_MS * 1_000_000, "no longer than it stated");
+    assert_eq!(live(valid_until_ns), 0, "and from then on none");
+    assert!(reader.instruments() > 0);
+}
+
+#[test]
+fn a_configuration_is_checked_without_running_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("bad.toml");
+    std::fs::write(&config, "node = \"x\"\nprots = []\n").unwrap();
+    let output = tickplane().args(["run", "--check", "--config"]).arg(&config).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("did you mean `ports`?"), "{error}");
+    assert!(tickplane().args(["run", "--check"]).status().unwrap().success());
+}

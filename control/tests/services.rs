@@ -1,0 +1,445 @@
+//! The gRPC services over a real connection, on a region that the test itself fills.
+
+use control::config::Config;
+use control::node::Node;
+use control::proto::feeds_client::FeedsClient;
+use control::proto::market_data_client::MarketDataClient;
+use control::proto::node_client::NodeClient;
+use control::proto::telemetry_client::TelemetryClient;
+use control::proto::{
+    FeedsListRequest, GetLatencyRequest, GetRequest, GetStatusRequest, ListRequest, RowKind, RowReason,
+    RowState, SubscribeMode, SubscribeRequest, SubscribeResponse, WatchLatencyRequest, update,
+};
+use control::server;
+use dataplane::cache::reader::Reader;
+use dataplane::cache::region::Layout;
+use dataplane::cache::tick::{
+    Condition, Definition, FeedState, INSTRUMENT_NONE, PRICE_ABSENT, Quote, Session, Tick,
+};
+use dataplane::cache::writer::Writer;
+use dataplane::telemetry::{FeedTelemetry, PortTelemetry, Telemetry};
+use dataplane::time::Clock;
+use drivers::clock::SystemClock;
+use drivers::region::RegionMapping;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
+use tonic::Code;
+use tonic::transport::Channel;
+
+const LAYOUT: Layout = Layout { instruments: 64, feeds: 1, log_ticks: 1 << 16, bursts: 1 << 10 };
+const PATIENCE: Duration = Duration::from_secs(30);
+const MINUTE_NS: u64 = 60_000_000_000;
+
+const CONFIG: &str = r#"
+node = "test"
+[region]
+instruments_max = 64
+log_ticks = 65536
+[[ports]]
+name = "a"
+kind = "udp"
+interface = "lo"
+[[feeds]]
+name = "nasdaq"
+protocol = "itch50"
+[[feeds.lines]]
+name = "A"
+port = "a"
+group = "239.1.1.1:26477"
+[grpc]
+listen = "127.0.0.1:0"
+subscriptions_max = 3
+[metrics]
+listen = "127.0.0.1:0"
+"#;
+
+/// A served region, and the one who fills it.
+struct Desk {
+    writer: Writer<'static>,
+    telemetry: Arc<Telemetry>,
+    tail: watch::Sender<u64>,
+    stopping: watch::Sender<bool>,
+    channel: Channel,
+    metrics: std::net::SocketAddr,
+    served: tokio::task::JoinHandle<()>,
+}
+
+impl Desk {
+    async fn open() -> Desk {
+        let config = Config::parse(Path::new("test.toml"), CONFIG).unwrap();
+        let mut mapping = RegionMapping::create_anonymous("services", LAYOUT.cells()).unwrap();
+        let bytes = mapping.mapped_bytes();
+        let cells = mapping.leak();
+        let mut writer = Writer::format(cells, LAYOUT, 7).unwrap();
+        writer.keep_alive(SystemClock.monotonic_ns(), MINUTE_NS);
+        let telemetry = Arc::new(Telemetry {
+            feeds: vec![FeedTelemetry::default()],
+            ports: vec![PortTelemetry::default()],
+            ..Telemetry::default()
+        });
+        let (tail, tail_seen) = watch::channel(0);
+        let (stopping, stopping_seen) = watch::channel(false);
+        let listeners = server::bind(&config).await.unwrap();
+        let (grpc, metrics) = (listeners.grpc_address(), listeners.metrics_address().unwrap());
+        let reader = Reader::open(cells).unwrap();
+        let node = Node::new(config, reader, telemetry.clone(), bytes, tail_seen, stopping_seen);
+        let served = tokio::spawn(async move {
+            server::serve(Arc::new(node), listeners, std::future::pending()).await.unwrap();
+        });
+        let channel = Channel::from_shared(format!("http://{grpc}")).unwrap().connect().await.unwrap();
+        let mut desk = Desk { writer, telemetry, tail, stopping, channel, metrics, served };
+        desk.session(b"SESSION001");
+        desk
+    }
+
+    fn head(&self, instrument: u32, sequence: u64) -> Tick {
+        Tick { instrument, sequence, ..Tick::default() }
+    }
+
+    fn session(&mut self, session: &[u8; 10]) {
+        let named = Session { session: *session, day: 19_724, ..bytemuck::Zeroable::zeroed() };
+        self.writer.publish(&self.head(INSTRUMENT_NONE, 0).with_payload(named));
+        self.condition(Condition::Live, 0);
+    }
+
+    fn condition(&mut self, condition: Condition, proven_from: u64) {
+        let state = FeedState { condition: condition as u8, proven_from, ..bytemuck::Zeroable::zeroed() };
+        self.writer.publish(&self.head(INSTRUMENT_NONE, 0).with_payload(state));
+        self.commit();
+    }
+
+    fn define(&mut self, symbol: &str) -> u32 {
+        let instrument = self.writer.allocate().unwrap();
+        let head = self.head(instrument, 1);
+        self.writer.define(instrument, &head, Definition::new(instrument + 1, symbol.as_bytes()));
+        self.commit();
+        instrument
+    }
+
+    fn quote(&mut self, instrument: u32, number: u64) {
+        let quote =
+            Quote { bid_price: number as i64, bid_size: number as u32, ask_price: PRICE_ABSENT, ask_size: 0 };
+        self.writer.publish(&self.head(instrument, number).with_payload(quote));
+    }
+
+    fn commit(&mut self) {
+        self.writer.commit();
+        self.writer.stamp_burst(SystemClock.monotonic_ns());
+        self.tail.send_replace(self.writer.position());
+    }
+
+    fn market_data(&self) -> MarketDataClient<Channel> {
+        MarketDataClient::new(self.channel.clone())
+    }
+
+    async fn subscribe(
+        &self,
+        patterns: &[&str],
+        kinds: &[RowKind],
+    ) -> Result<tonic::Streaming<SubscribeResponse>, tonic::Status> {
+        let request = SubscribeRequest {
+            patterns: patterns.iter().map(|pattern| (*pattern).to_owned()).collect(),
+            kinds: kinds.iter().map(|kind| i32::from(*kind)).collect(),
+        };
+        Ok(self.market_data().subscribe(request).await?.into_inner())
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.served.abort();
+    }
+}
+
+async fn next(stream: &mut tonic::Streaming<SubscribeResponse>) -> SubscribeResponse {
+    let message = tokio::time::timeout(PATIENCE, stream.message()).await.expect("something within its time");
+    message.expect("no error").expect("not the end")
+}
+
+/// What a subscriber knows: the bid and the position of each symbol's quote.
+#[derive(Default)]
+struct Picture {
+    quotes: BTreeMap<String, (i64, u64)>,
+    updates: u64,
+}
+
+impl Picture {
+    fn take(&mut self, response: &SubscribeResponse) {
+        for update in &response.updates {
+            let Some(update::Row::Quote(quote)) = &update.row else { continue };
+            let position = quote.mark.as_ref().unwrap().position;
+            let before = self.quotes.insert(update.symbol.clone(), (quote.bid_price_e9.unwrap(), position));
+            assert!(before.is_none_or(|(_, before)| before < position), "nothing twice, nothing back");
+            self.updates += 1;
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_are_read_one_by_one_and_page_by_page() {
+    let mut desk = Desk::open().await;
+    for symbol in ["AAPL", "AMZN", "MSFT"] {
+        let instrument = desk.define(symbol);
+        desk.quote(instrument, u64::from(instrument) + 10);
+    }
+    desk.commit();
+    let mut client = desk.market_data();
+    let symbols = ["MSFT", "NOPE", "AAPL"].map(str::to_owned).to_vec();
+    let instruments = client.get(GetRequest { symbols }).await.unwrap().into_inner().instruments;
+    let told: Vec<(&str, RowState)> =
+        instruments.iter().map(|instrument| (instrument.symbol.as_str(), instrument.state())).collect();
+    assert_eq!(told, [("MSFT", RowState::Live), ("NOPE", RowState::Absent), ("AAPL", RowState::Live)]);
+    assert_eq!(instruments[0].quote.as_ref().unwrap().bid_price_e9, Some(12));
+    assert_eq!(instruments[0].quote.as_ref().unwrap().ask_price_e9, None);
+    assert_eq!((instruments[0].feed.as_str(), instruments[1].reason()), ("nasdaq", RowReason::UnknownSymbol));
+
+    let mut request = ListRequest { pattern: "A*".to_owned(), page_size: 1, page_token: String::new() };
+    let mut names = Vec::new();
+    loop {
+        let page = client.list(request.clone()).await.unwrap().into_inner();
+        assert!(page.instruments.len() <= 1);
+        names.extend(page.instruments.into_iter().map(|instrument| instrument.symbol));
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    assert_eq!(names, ["AAPL", "AMZN"]);
+}
+
+#[tokio::test]
+async fn requests_that_can_not_be_are_refused_by_the_right_code() {
+    let desk = Desk::open().await;
+    let mut client = desk.market_data();
+    let get = |symbols: Vec<String>| GetRequest { symbols };
+    for symbols in [vec![], vec!["X".repeat(21)], vec![String::new()], vec!["A".to_owned(); 10_001]] {
+        assert_eq!(client.get(get(symbols)).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+    let list = |pattern: &str, page_size, page_token: &str| ListRequest {
+        pattern: pattern.to_owned(),
+        page_size,
+        page_token: page_token.to_owned(),
+    };
+    for request in [list(&"?".repeat(65), 0, ""), list("*", 10_001, ""), list("*", 0, "nonsense")] {
+        assert_eq!(client.list(request).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+    assert_eq!(client.list(list("*", 0, "8-0")).await.unwrap_err().code(), Code::Aborted);
+    assert_eq!(desk.subscribe(&[], &[]).await.unwrap_err().code(), Code::InvalidArgument);
+    let request = SubscribeRequest { patterns: vec!["*".to_owned()], kinds: vec![99] };
+    assert_eq!(client.subscribe(request).await.unwrap_err().code(), Code::InvalidArgument);
+    let request = WatchLatencyRequest { interval_ms: 1, ..WatchLatencyRequest::default() };
+    let refused = TelemetryClient::new(desk.channel.clone()).watch_latency(request).await;
+    assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(desk.subscribe(&["*"], &[]).await.unwrap());
+    }
+    assert_eq!(desk.subscribe(&["*"], &[]).await.unwrap_err().code(), Code::ResourceExhausted);
+}
+
+#[tokio::test]
+async fn image_and_changes_join_without_a_hole_while_the_writer_writes() {
+    let mut desk = Desk::open().await;
+    let instruments: Vec<u32> = (0..40).map(|number| desk.define(&format!("S{number}"))).collect();
+    let mut stream = desk.subscribe(&["*"], &[RowKind::Quote]).await.unwrap();
+    let mut picture = Picture::default();
+    let (mut seen_image, mut conflated, mut position) = (false, false, 0);
+    let mut number = 0;
+    while number < 30_000 || position < desk.writer.position() {
+        // Some at a time, so that client and writer overlap in every way.
+        for _ in 0..(if number < 30_000 { 1 + number % 97 } else { 0 }) {
+            number += 1;
+            desk.quote(instruments[number as usize % 40], number);
+        }
+        desk.commit();
+        let response = next(&mut stream).await;
+        assert_eq!(response.mode() == SubscribeMode::Image, !seen_image, "the image comes first");
+        seen_image |= response.image_complete;
+        conflated |= response.mode() == SubscribeMode::Conflated;
+        assert!(response.writer_alive);
+        picture.take(&response);
+        position = response.position.max(position);
+    }
+    assert_eq!(picture.quotes.len(), 40);
+    let latest = |index: u64| (number - (40 + number - index) % 40) as i64;
+    for (index, instrument) in instruments.iter().enumerate() {
+        let (bid, _) = picture.quotes[&format!("S{instrument}")];
+        assert_eq!(bid, latest(index as u64), "S{instrument}");
+    }
+    assert!(conflated || picture.updates == number, "{} of {number} without conflation", picture.updates);
+}
+
+#[tokio::test]
+async fn a_slow_client_gets_the_latest_and_is_told_what_it_missed() {
+    let mut desk = Desk::open().await;
+    let instruments: Vec<u32> = (0..4).map(|number| desk.define(&format!("S{number}"))).collect();
+    let mut stream = desk.subscribe(&["S*"], &[RowKind::Quote]).await.unwrap();
+    while !next(&mut stream).await.image_complete {}
+    // More than the log holds, without the client reading.
+    let last = 3 * LAYOUT.log_ticks;
+    for number in 1..=last {
+        desk.quote(instruments[number as usize % 4], number);
+        if number % 1_000 == 0 {
+            desk.commit();
+        }
+    }
+    desk.commit();
+    let mut picture = Picture::default();
+    let (mut skipped, mut lapped, mut position) = (0, false, 0);
+    while position < desk.writer.position() {
+        let response = next(&mut stream).await;
+        picture.take(&response);
+        (skipped, lapped) = (skipped + response.skipped, lapped | response.lapped);
+        position = response.position.max(position);
+    }
+    assert!(
+        lapped && skipped > 0 && picture.updates < last / 2,
+        "{} updates, {skipped} skipped",
+        picture.updates
+    );
+    for instrument in &instruments {
+        let expected = (last - (u64::from(*instrument) + 4 - last % 4) % 4) as i64;
+        let candidates = [expected, (last - (4 + last - u64::from(*instrument)) % 4) as i64];
+        assert!(candidates.contains(&picture.quotes[&format!("S{instrument}")].0));
+    }
+}
+
+#[tokio::test]
+async fn what_joins_and_what_is_renamed_is_followed_by_its_name() {
+    let mut desk = Desk::open().await;
+    let placeholder = desk.define("17");
+    let mut stream = desk.subscribe(&["NEW*"], &[]).await.unwrap();
+    while !next(&mut stream).await.image_complete {}
+    desk.quote(placeholder, 5);
+    let head = desk.head(placeholder, 6);
+    desk.writer.define(placeholder, &head, Definition::new(17, b"NEW1"));
+    desk.commit();
+    let response = next(&mut stream).await;
+    let rows: Vec<&str> = response.updates.iter().map(|update| update.symbol.as_str()).collect();
+    assert_eq!(rows, ["NEW1"; 2], "its definition, and the quote that was there");
+}
+
+#[tokio::test]
+async fn a_dead_writer_and_a_new_session_are_told() {
+    let mut desk = Desk::open().await;
+    let instrument = desk.define("AAPL");
+    desk.quote(instrument, 1);
+    desk.commit();
+    let mut stream = desk.subscribe(&["AAPL"], &[]).await.unwrap();
+    while !next(&mut stream).await.image_complete {}
+    desk.session(b"SESSION002");
+    let mut sessions = Vec::new();
+    while sessions.is_empty() {
+        for event in next(&mut stream).await.feed_events {
+            if let Some(control::proto::feed_event::Event::SessionStarted(started)) = event.event {
+                sessions.push((started.session, started.day));
+            }
+        }
+    }
+    assert_eq!(sessions, [("SESSION002".to_owned(), "2024-01-02".to_owned())]);
+    let mut client = desk.market_data();
+    let get = || GetRequest { symbols: vec!["AAPL".to_owned()] };
+    let absent = client.get(get()).await.unwrap().into_inner().instruments.remove(0);
+    assert_eq!(absent.state(), RowState::Absent, "its rows are of the session before");
+    let head = desk.head(instrument, 1);
+    desk.writer.define(instrument, &head, Definition::new(1, b"AAPL"));
+    desk.quote(instrument, 2);
+    desk.commit();
+    desk.writer.retire();
+    while next(&mut stream).await.writer_alive {}
+    let stale = client.get(get()).await.unwrap().into_inner().instruments.remove(0);
+    assert_eq!((stale.state(), stale.reason()), (RowState::Stale, RowReason::WriterGone));
+    desk.stopping.send_replace(true);
+    let end = loop {
+        match tokio::time::timeout(PATIENCE, stream.message()).await.expect("an end") {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("a stream ends by a status"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(end.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_gap_makes_every_row_suspect_at_once() {
+    let mut desk = Desk::open().await;
+    let instrument = desk.define("AAPL");
+    desk.quote(instrument, 1);
+    desk.condition(Condition::Live, u64::MAX);
+    let request = GetRequest { symbols: vec!["AAPL".to_owned()] };
+    let row = desk.market_data().get(request).await.unwrap().into_inner().instruments.remove(0);
+    assert_eq!(row.state(), RowState::Suspect);
+}
+
+#[tokio::test]
+async fn telemetry_feeds_and_status_say_what_was_counted() {
+    let desk = Desk::open().await;
+    desk.telemetry.received_to_published.record(2_000, 90);
+    desk.telemetry.received_to_published.record(50_000, 10);
+    desk.telemetry.exchange_to_received.record_between(9, 5, 3);
+    desk.telemetry.feeds[0].lines.gaps.add(4);
+    let request = GetLatencyRequest { stages: vec![], include_histogram: true };
+    let stages =
+        TelemetryClient::new(desk.channel.clone()).get_latency(request).await.unwrap().into_inner().stages;
+    assert_eq!((stages.len(), stages[0].negative_count, stages[1].count), (3, 3, 100));
+    assert!(
+        (2_000..2_020).contains(&stages[1].p50_ns) && (50_000..50_400).contains(&stages[1].p99_ns),
+        "{stages:?}"
+    );
+    let histogram: hdrhistogram::Histogram<u64> = hdrhistogram::serialization::Deserializer::new()
+        .deserialize(&mut stages[1].histogram_v2.as_slice())
+        .unwrap();
+    assert_eq!(histogram.len(), 100);
+    let feeds =
+        FeedsClient::new(desk.channel.clone()).list(FeedsListRequest {}).await.unwrap().into_inner().feeds;
+    assert_eq!(
+        (feeds[0].gaps, feeds[0].lines[0].name.as_str(), feeds[0].session.as_str()),
+        (4, "A", "SESSION001")
+    );
+    let status =
+        NodeClient::new(desk.channel.clone()).get_status(GetStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!((status.node.as_str(), status.region.unwrap().generation), ("test", 7));
+
+    let mut page = tokio::net::TcpStream::connect(desk.metrics).await.unwrap();
+    page.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    page.read_to_string(&mut text).await.unwrap();
+    let has =
+        |line: &str| assert!(text.lines().any(|found| found.starts_with(line)), "{line} is not in {text}");
+    has("tickplane_feed_events_total{feed=\"nasdaq\",event=\"gaps\"} 4");
+    has("tickplane_latency_seconds_count{stage=\"received_to_published\"} 100");
+    has("tickplane_latency_seconds_bucket{le=\"5e-6\",stage=\"received_to_published\"} 90");
+    has("tickplane_latency_negative_total{stage=\"exchange_to_received\"} 3");
+}
+
+#[tokio::test]
+async fn health_and_reflection_answer() {
+    let desk = Desk::open().await;
+    let mut health = tonic_health::pb::health_client::HealthClient::new(desk.channel.clone());
+    let request = tonic_health::pb::HealthCheckRequest { service: "tickplane.v1.MarketData".to_owned() };
+    let serving = health.check(request).await.unwrap().into_inner().status();
+    assert_eq!(serving, tonic_health::pb::health_check_response::ServingStatus::Serving);
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    let mut reflection = ServerReflectionClient::new(desk.channel.clone());
+    let request = tonic_reflection::pb::v1::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut answers =
+        reflection.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
+    let Some(MessageResponse::ListServicesResponse(list)) =
+        answers.message().await.unwrap().unwrap().message_response
+    else {
+        panic!("not a list");
+    };
+    let names: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
+    for service in ["MarketData", "Telemetry", "Feeds", "Node"] {
+        assert!(names.contains(&format!("tickplane.v1.{service}").as_str()), "{names:?}");
+    }
+}
