@@ -181,17 +181,15 @@ impl Metrics {
         for (name, latencies) in &all {
             let labels = [("stage", *name)];
             let histogram = &latencies.histogram;
-            let mut below_ns = 0;
-            let mut buckets: Vec<(f64, u64)> = BUCKETS_NS
-                .iter()
-                .map(|end_ns| {
-                    let count = histogram.count_between(below_ns, *end_ns);
-                    below_ns = *end_ns + 1;
-                    (*end_ns as f64 / NS_PER_S, count)
-                })
-                .collect();
-            let counted: u64 = buckets.iter().map(|(_, count)| count).sum();
-            buckets.push((f64::MAX, histogram.len().saturating_sub(counted)));
+            let mut buckets: Vec<(f64, u64)> =
+                BUCKETS_NS.iter().map(|end_ns| (*end_ns as f64 / NS_PER_S, 0)).collect();
+            buckets.push((f64::INFINITY, 0));
+            // A place of the histogram counts for the bucket in which it begins.
+            for place in histogram.iter_recorded() {
+                let value_ns = histogram.lowest_equivalent(place.value_iterated_to());
+                let bucket = BUCKETS_NS.partition_point(|end_ns| *end_ns < value_ns);
+                buckets[bucket].1 += place.count_at_value();
+            }
             let sum =
                 if histogram.is_empty() { 0.0 } else { histogram.mean() * histogram.len() as f64 / NS_PER_S };
             let mut one = metric.encode_family(&labels)?;

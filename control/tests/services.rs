@@ -412,7 +412,8 @@ async fn telemetry_feeds_and_status_say_what_was_counted() {
         |line: &str| assert!(text.lines().any(|found| found.starts_with(line)), "{line} is not in {text}");
     has("tickplane_feed_events_total{feed=\"nasdaq\",event=\"gaps\"} 4");
     has("tickplane_latency_seconds_count{stage=\"received_to_published\"} 100");
-    has("tickplane_latency_seconds_bucket{le=\"5e-6\",stage=\"received_to_published\"} 90");
+    has("tickplane_latency_seconds_bucket{le=\"0.000005\",stage=\"received_to_published\"} 90");
+    has("tickplane_latency_seconds_bucket{le=\"+Inf\",stage=\"received_to_published\"} 100");
     has("tickplane_latency_negative_total{stage=\"exchange_to_received\"} 3");
 }
 
