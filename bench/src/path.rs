@@ -133,11 +133,15 @@ pub fn readers(rounds: usize, messages: u64) -> Vec<Line> {
     let samples = take_turns(
         rounds,
         vec![
-            ("no reader", Box::new(|| read_while_writing(messages, None).0)),
+            ("no reader", Box::new(|| read_while_writing(messages, None, false).0)),
+            (
+                "a reader of another region",
+                Box::new(|| read_while_writing(messages, Some(INSTRUMENTS), true).0),
+            ),
             (
                 "a reader on random rows",
                 Box::new(|| {
-                    let (ns, read_ns) = read_while_writing(messages, Some(INSTRUMENTS));
+                    let (ns, read_ns) = read_while_writing(messages, Some(INSTRUMENTS), false);
                     reads[0].store(read_ns.to_bits(), Ordering::Relaxed);
                     ns
                 }),
@@ -145,7 +149,7 @@ pub fn readers(rounds: usize, messages: u64) -> Vec<Line> {
             (
                 "a reader on the hottest row",
                 Box::new(|| {
-                    let (ns, read_ns) = read_while_writing(messages, Some(1));
+                    let (ns, read_ns) = read_while_writing(messages, Some(1), false);
                     reads[1].store(read_ns.to_bits(), Ordering::Relaxed);
                     ns
                 }),
@@ -153,7 +157,7 @@ pub fn readers(rounds: usize, messages: u64) -> Vec<Line> {
             ("an idle region's read", Box::new(|| idle_read(INSTRUMENTS))),
         ],
     );
-    let [alone, random, hot, idle] = <[Sample; 4]>::try_from(samples).expect("four contenders");
+    let [alone, elsewhere, random, hot, idle] = <[Sample; 5]>::try_from(samples).expect("five contenders");
     let single = |name: &str, bits: &AtomicU64| {
         take_turns(1, vec![(name, Box::new(|| f64::from_bits(bits.load(Ordering::Relaxed))))]).remove(0)
     };
@@ -161,8 +165,15 @@ pub fn readers(rounds: usize, messages: u64) -> Vec<Line> {
         Line {
             what: "writer, beside a reader on random rows".to_owned(),
             ours: random,
-            theirs: Some(("the same alone".to_owned(), alone.median_ns())),
+            theirs: Some(("beside a reader of another region".to_owned(), elsewhere.median_ns())),
             goal: Some(Goal::TimeAtMost(1.05)),
+        },
+        // What two busy cores of this machine cost each other, whatever they do.
+        Line {
+            what: "writer, beside a reader of another region".to_owned(),
+            ours: elsewhere,
+            theirs: Some(("the same alone".to_owned(), alone.median_ns())),
+            goal: None,
         },
         Line {
             what: "read of a random row while written".to_owned(),
@@ -185,14 +196,18 @@ pub fn readers(rounds: usize, messages: u64) -> Vec<Line> {
     ]
 }
 
-/// ns a message of the writer, and ns a read of the reader if there is one, which reads rows below `rows`.
-fn read_while_writing(messages: u64, rows: Option<u32>) -> (f64, f64) {
+/// ns a message of the writer, and ns a read of the reader if there is one, which reads rows below `rows`, of this region
+/// or of one that nobody writes.
+fn read_while_writing(messages: u64, rows: Option<u32>, elsewhere: bool) -> (f64, f64) {
     let mut flow = Flow::new(INSTRUMENTS, ORDERS);
     let opening = flow.opening();
     let port = flow.port(messages, 10);
     let mapping = region();
     let run = prepare(mapping.cells(), opening, port, messages);
-    let reader = Reader::open(mapping.cells()).expect("it is laid out");
+    let other = region();
+    let _ = Writer::format(other.cells(), LAYOUT, 1);
+    let read = if elsewhere { &other } else { &mapping };
+    let reader = Reader::open(read.cells()).expect("it is laid out");
     let (started, ended) = (AtomicBool::new(false), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let (reader, started, ended) = (&reader, &started, &ended);

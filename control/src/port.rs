@@ -1,6 +1,7 @@
 //! Ports as the configuration names them.
 
 use crate::config::{Config, PortConfig, PortKind};
+use dataplane::hint::Prefetch;
 use dataplane::port::{Frame, Medium, Membership, Port, PortCounters};
 use dataplane::worker::PortSetup;
 use drivers::capture::{CaptureError, CapturePort, open_capture};
@@ -258,6 +259,16 @@ impl Port for AnyPort {
             AnyPort::Capture(port) => port.frame(index),
             #[cfg(feature = "dpdk")]
             AnyPort::Dpdk(port) => port.frame(index),
+        }
+    }
+
+    #[inline]
+    fn prefetch<F: Prefetch>(&self, index: usize) {
+        match self {
+            AnyPort::Udp(port) => port.prefetch::<F>(index),
+            AnyPort::Capture(port) => port.prefetch::<F>(index),
+            #[cfg(feature = "dpdk")]
+            AnyPort::Dpdk(port) => port.prefetch::<F>(index),
         }
     }
 

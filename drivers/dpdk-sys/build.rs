@@ -34,7 +34,7 @@ fn main() {
         .clang_args(flags.iter().cloned().chain(includes))
         .allowlist_function(FUNCTIONS)
         .allowlist_function("tickplane_.*")
-        .allowlist_var("RTE_ETH_(RX_OFFLOAD_TIMESTAMP|MQ_RX_.*|RSS_.*|TX_OFFLOAD_MBUF_FAST_FREE)|RTE_PKTMBUF_HEADROOM|RTE_MBUF_DEFAULT_BUF_SIZE")
+        .allowlist_var("TICKPLANE_.*|RTE_ETH_(RX_OFFLOAD_TIMESTAMP|MQ_RX_.*|RSS_.*|TX_OFFLOAD_MBUF_FAST_FREE)|RTE_PKTMBUF_HEADROOM|RTE_MBUF_DEFAULT_BUF_SIZE")
         .opaque_type("rte_mbuf|rte_mempool|rte_device")
         .derive_default(true)
         .layout_tests(false)

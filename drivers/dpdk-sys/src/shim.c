@@ -1,31 +1,27 @@
 #include "shim.h"
 #include <string.h>
 
-/* Frames whose data is asked for ahead of the one at hand. */
-#define AHEAD 4
-
-uint16_t tickplane_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t burst,
-                            struct tickplane_frame *frames, uint16_t *described, int timestamp_offset,
-                            uint64_t timestamp_flag)
+/* Brings the mbufs of one segment to the front, in their order, and returns how many there are. */
+static __rte_noinline uint16_t whole_first(struct rte_mbuf **mbufs, uint16_t received)
 {
-    uint16_t received = rte_eth_rx_burst(port, queue, mbufs, burst);
-    uint16_t count = 0;
-    for (uint16_t i = 0; i < received && i < AHEAD; i++)
-        rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], const void *));
+    uint16_t whole = 0;
     for (uint16_t i = 0; i < received; i++) {
         struct rte_mbuf *mbuf = mbufs[i];
-        if (i + AHEAD < received)
-            rte_prefetch0(rte_pktmbuf_mtod(mbufs[i + AHEAD], const void *));
-        if (unlikely(mbuf->nb_segs != 1))
-            continue;
-        struct tickplane_frame *frame = &frames[count++];
-        frame->data = rte_pktmbuf_mtod(mbuf, const uint8_t *);
-        frame->length = mbuf->data_len;
-        frame->timestamp = timestamp_offset >= 0 && (mbuf->ol_flags & timestamp_flag)
-                               ? *RTE_MBUF_DYNFIELD(mbuf, timestamp_offset, rte_mbuf_timestamp_t *)
-                               : 0;
+        if (mbuf->nb_segs == 1) {
+            mbufs[i] = mbufs[whole];
+            mbufs[whole++] = mbuf;
+        }
     }
-    *described = count;
+    return whole;
+}
+
+uint16_t tickplane_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t burst, uint16_t *whole)
+{
+    uint16_t received = rte_eth_rx_burst(port, queue, mbufs, burst);
+    uint16_t segments = 1;
+    for (uint16_t i = 0; i < received; i++)
+        segments |= mbufs[i]->nb_segs;
+    *whole = likely(segments == 1) ? received : whole_first(mbufs, received);
     return received;
 }
 

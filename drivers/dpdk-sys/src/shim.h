@@ -1,4 +1,6 @@
 /* What the bindings are made of: DPDK's headers, and the few things that exist only as inline functions there. */
+#include <stddef.h>
+
 #include <rte_config.h>
 #include <rte_dev.h>
 #include <rte_eal.h>
@@ -10,19 +12,16 @@
 #include <rte_mempool.h>
 #include <rte_version.h>
 
-/* One received frame, in place in its mbuf. */
-struct tickplane_frame {
-    const uint8_t *data;
-    uint32_t length;
-    /* The device's clock; 0 = no stamp. */
-    uint64_t timestamp;
+/* Where an mbuf has what a frame needs: in every version of DPDK where that version has it. */
+enum {
+    TICKPLANE_MBUF_BUF_ADDR = offsetof(struct rte_mbuf, buf_addr),
+    TICKPLANE_MBUF_DATA_OFF = offsetof(struct rte_mbuf, data_off),
+    TICKPLANE_MBUF_DATA_LEN = offsetof(struct rte_mbuf, data_len),
+    TICKPLANE_MBUF_OL_FLAGS = offsetof(struct rte_mbuf, ol_flags),
 };
 
-/* Receives up to `burst` mbufs into `mbufs` and describes those of one segment in `frames`. Returns the number of mbufs;
- * `*described` is the number of frames. `timestamp_offset` < 0 = the device stamps nothing. */
-uint16_t tickplane_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t burst,
-                            struct tickplane_frame *frames, uint16_t *described, int timestamp_offset,
-                            uint64_t timestamp_flag);
+/* Receives up to `burst` mbufs. Returns their number; `*whole` of them, the first ones, are of one segment. */
+uint16_t tickplane_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t burst, uint16_t *whole);
 
 /* Sends a copy of one frame; 1 = the device took it. */
 int tickplane_tx(uint16_t port, struct rte_mempool *pool, const uint8_t *frame, uint16_t length);

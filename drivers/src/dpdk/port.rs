@@ -4,6 +4,7 @@ use super::DpdkError;
 use super::device::{Device, DpdkConfig, MulticastFilter, name_of};
 use super::eal::Eal;
 use super::stamps::Stamps;
+use dataplane::hint::Prefetch;
 use dataplane::port::{Frame, Medium, Port, PortCounters};
 use dataplane::wire::ethernet::MacAddress;
 use dpdk_sys as sys;
@@ -36,8 +37,8 @@ pub struct DpdkPort {
 struct Burst {
     mbufs: Box<[*mut sys::rte_mbuf]>,
     held: usize,
-    frames: Box<[sys::tickplane_frame]>,
-    described: u16,
+    /// Frames, which come first; the rest of `held` is in several segments.
+    whole: u16,
 }
 
 // SAFETY: DPDK's queues may be used by any one thread at a time, and everything that the port points to is its own.
@@ -45,12 +46,26 @@ unsafe impl Send for DpdkPort {}
 
 impl Burst {
     fn new(frames: usize) -> Burst {
-        Burst {
-            mbufs: vec![ptr::null_mut(); frames].into(),
-            held: 0,
-            frames: vec![sys::tickplane_frame::default(); frames].into(),
-            described: 0,
-        }
+        Burst { mbufs: vec![ptr::null_mut(); frames].into(), held: 0, whole: 0 }
+    }
+
+    /// A field of the frame's packet buffer. Panics if there is no such frame.
+    #[inline(always)]
+    fn field<T: Copy>(&self, index: usize, offset: u32) -> T {
+        let mbuf = self.mbufs[..usize::from(self.whole)][index];
+        // SAFETY: the mbuf came by the last burst and is held until the next one; the offset is that of an aligned
+        // field of this type, by the headers of this very DPDK, or one that it registered.
+        unsafe { mbuf.cast::<u8>().add(offset as usize).cast::<T>().read() }
+    }
+
+    #[inline(always)]
+    fn bytes(&self, index: usize) -> &[u8] {
+        let buffer: *const u8 = self.field(index, sys::TICKPLANE_MBUF_BUF_ADDR);
+        let offset: u16 = self.field(index, sys::TICKPLANE_MBUF_DATA_OFF);
+        let length: u16 = self.field(index, sys::TICKPLANE_MBUF_DATA_LEN);
+        // SAFETY: the driver has filled so much of the buffer, which is held until the next burst; the borrow
+        // prevents that.
+        unsafe { std::slice::from_raw_parts(buffer.add(usize::from(offset)), usize::from(length)) }
     }
 
     #[inline(always)]
@@ -58,7 +73,7 @@ impl Burst {
         if self.held != 0 {
             // SAFETY: the first `held` pointers came by the last burst and were not freed since.
             unsafe { sys::rte_pktmbuf_free_bulk(self.mbufs.as_mut_ptr(), self.held as u32) };
-            (self.held, self.described) = (0, 0);
+            (self.held, self.whole) = (0, 0);
         }
     }
 }
@@ -120,29 +135,19 @@ impl Port for DpdkPort {
     #[inline(always)]
     fn rx_burst(&mut self) -> usize {
         self.burst.free();
-        let (offset, flag) = self.device.timestamps.unwrap_or((-1, 0));
         for _ in 0..self.queues {
             let queue = self.turn;
             self.turn = if queue + 1 == self.queues { 0 } else { queue + 1 };
             let burst = &mut self.burst;
-            // SAFETY: the device is started with this queue; both slices have room for as many as are asked for.
-            let received = unsafe {
-                sys::tickplane_rx_burst(
-                    self.device.port_id,
-                    queue,
-                    burst.mbufs.as_mut_ptr(),
-                    burst.mbufs.len() as u16,
-                    burst.frames.as_mut_ptr(),
-                    &mut burst.described,
-                    offset,
-                    flag,
-                )
-            };
+            let (mbufs, room) = (burst.mbufs.as_mut_ptr(), burst.mbufs.len() as u16);
+            // SAFETY: the device is started with this queue, and there is room for as many as are asked for.
+            let received =
+                unsafe { sys::tickplane_rx_burst(self.device.port_id, queue, mbufs, room, &mut burst.whole) };
             if received != 0 {
                 burst.held = usize::from(received);
                 self.rx_frames += u64::from(received);
-                self.oversized += u64::from(received - burst.described);
-                return usize::from(burst.described);
+                self.oversized += u64::from(received - burst.whole);
+                return usize::from(burst.whole);
             }
         }
         0
@@ -150,15 +155,22 @@ impl Port for DpdkPort {
 
     #[inline(always)]
     fn frame(&self, index: usize) -> Frame<'_> {
-        let frame = &self.burst.frames[..usize::from(self.burst.described)][index];
-        // SAFETY: the shim described the first segment of a packet buffer that is held until the next burst, which
-        // this borrow prevents.
-        let bytes = unsafe { std::slice::from_raw_parts(frame.data, frame.length as usize) };
-        let stamp_ns = match &self.stamps {
-            Some(stamps) if frame.timestamp != 0 => stamps.unix_ns(frame.timestamp),
+        let stamp_ns = match (&self.stamps, self.device.timestamps) {
+            (Some(stamps), Some((offset, flag)))
+                if self.burst.field::<u64>(index, sys::TICKPLANE_MBUF_OL_FLAGS) & flag != 0 =>
+            {
+                stamps.unix_ns(self.burst.field(index, offset as u32))
+            }
             _ => 0,
         };
-        Frame { stamp_ns, ..Frame::ethernet(bytes) }
+        Frame { stamp_ns, ..Frame::ethernet(self.burst.bytes(index)) }
+    }
+
+    #[inline(always)]
+    fn prefetch<F: Prefetch>(&self, index: usize) {
+        for line in self.burst.bytes(index).chunks(64).take(8) {
+            F::prefetch(&line[0]);
+        }
     }
 
     fn tx(&mut self, frame: &[u8]) -> bool {
