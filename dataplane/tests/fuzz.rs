@@ -1,0 +1,206 @@
+//! Hostile bytes: frames and messages that were valid, then mutated, for `TICKPLANE_FUZZ_SECONDS` (3) each. Nothing panics,
+//! and every datagram is counted in one place.
+
+use dataplane::cache::cell::Cell;
+use dataplane::cache::reader::Reader;
+use dataplane::cache::region::Layout;
+use dataplane::cache::tick::Quote;
+use dataplane::cache::writer::Writer;
+use dataplane::feed::ArbiterConfig;
+use dataplane::hint::NoPrefetch;
+use dataplane::host::{Host, HostConfig, IgmpVersion};
+use dataplane::port::{Medium, Membership};
+use dataplane::sim::clock::SimClock;
+use dataplane::sim::exchange::{Config, Exchange};
+use dataplane::sim::memory_port::MemoryPort;
+use dataplane::sim::packetizer::Moldudp64Packetizer;
+use dataplane::sim::random::Random;
+use dataplane::wire::datagram::{self, Datagram};
+use dataplane::wire::ethernet::MacAddress;
+use dataplane::wire::itch50::Message;
+use dataplane::worker::{FeedSetup, LineSetup, PortSetup, Worker};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 1, 1, 1), 26_477);
+const SOURCE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 5_000);
+const LAYOUT: Layout = Layout { instruments: 64, feeds: 1, log_ticks: 1 << 10, bursts: 1 << 4 };
+
+fn deadline() -> Instant {
+    let seconds =
+        std::env::var("TICKPLANE_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
+    Instant::now() + Duration::from_secs(seconds)
+}
+
+/// Flips, cuts, repeats, or writes extreme numbers, a few times.
+fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
+    for _ in 0..1 + random.below(4) {
+        if bytes.is_empty() {
+            return;
+        }
+        let at = random.below(bytes.len() as u64) as usize;
+        match random.below(6) {
+            0 => bytes[at] ^= 1 << random.below(8),
+            1 => bytes[at] = random.next_u64() as u8,
+            2 => bytes.truncate(at),
+            3 => {
+                let repeated = bytes[at..].to_vec();
+                bytes.extend_from_slice(&repeated[..repeated.len().min(100)]);
+            }
+            4 => {
+                let extreme = [0_u64, u64::MAX, 1 << 31, 0xffff][random.below(4) as usize].to_be_bytes();
+                let length = (bytes.len() - at).min(1 + random.below(8) as usize);
+                bytes[at..at + length].copy_from_slice(&extreme[..length]);
+            }
+            _ => {
+                let other = random.below(bytes.len() as u64) as usize;
+                bytes.swap(at, other);
+            }
+        }
+    }
+}
+
+fn host(seed: u64) -> Host {
+    let config = HostConfig {
+        mac: MacAddress([2, 0, 0, 0, 0, 9]),
+        address: Ipv4Addr::new(10, 0, 0, 9),
+        vlan: None,
+        igmp: IgmpVersion::V3,
+        seed,
+    };
+    Host::new(&config, &[Membership { group: *GROUP.ip(), source: None }]).unwrap()
+}
+
+/// Whole frames: with tags, with IGMP queries, with ARP requests, mutated anywhere.
+#[test]
+fn frames() {
+    let until = deadline();
+    let mut random = Random::new(1);
+    let mut seeds: Vec<Vec<u8>> = [None, Some(100)]
+        .map(|vlan| {
+            let mut frame = vec![0; 600];
+            let payload = &[7; 300];
+            let datagram = Datagram { vlan, source: SOURCE, destination: GROUP, payload };
+            let (mac, to) =
+                (MacAddress([2, 0, 0, 0, 0, 1]), dataplane::wire::ethernet::multicast_mac(*GROUP.ip()));
+            let length = datagram::write(&datagram, (mac, to), 1, &mut frame).unwrap();
+            frame.truncate(length);
+            frame
+        })
+        .into();
+    // What the host itself sends is well formed, too: reports and announcements.
+    host(1).poll(1, &mut |frame| {
+        seeds.push(frame.to_vec());
+        true
+    });
+    assert!(seeds.len() > 3);
+    let (mut parsed, mut refused, mut handled) = (0_u64, 0_u64, 0_u64);
+    let mut target = host(2);
+    let mut now_ns = 1;
+    while Instant::now() < until {
+        for _ in 0..1_000 {
+            let mut frame = seeds[random.below(seeds.len() as u64) as usize].clone();
+            mutate(&mut frame, &mut random);
+            match datagram::parse(&frame) {
+                Ok(_) => parsed += 1,
+                Err(_) => refused += 1,
+            }
+            now_ns += random.below(10_000_000);
+            handled += u64::from(target.handle(&frame, now_ns, &mut |frame| !frame.is_empty()));
+            target.poll(now_ns, &mut |_| true);
+        }
+    }
+    assert!(parsed > 1_000 && refused > 1_000 && handled > 100, "{parsed} {refused} {handled}");
+}
+
+/// Packets of a session, of which some are mutated, through the whole worker.
+#[test]
+fn feed() {
+    let until = deadline();
+    let mut random = Random::new(2);
+    let (mut rounds, mut malformed, mut unknown) = (0, 0, 0);
+    while Instant::now() < until {
+        let mut exchange =
+            Exchange::new(Config { seed: random.next_u64(), instruments: 40, ..Config::default() });
+        let mut packetizer = Moldudp64Packetizer::new("FUZZ", 1_400);
+        let mut port = MemoryPort::new(Medium::Ethernet);
+        let mut packet = Vec::new();
+        for _ in 0..500 {
+            packetizer.fill(&mut exchange, 1 + random.below(20) as u16, &mut packet);
+            // Often within the messages only, so that more of them are understood.
+            if random.percent(30) {
+                let kept = if random.percent(70) { packet.len().min(22) } else { 0 };
+                let mut rest = packet.split_off(kept);
+                let length = rest.len();
+                mutate(&mut rest, &mut random);
+                if kept != 0 {
+                    rest.resize(length, 0);
+                }
+                packet.extend_from_slice(&rest);
+                packet.truncate(1_400);
+            }
+            let datagram = Datagram { vlan: None, source: SOURCE, destination: GROUP, payload: &packet };
+            port.push_datagram(&datagram, 0);
+        }
+        port.close();
+        let cells: Vec<Cell> = (0..LAYOUT.cells()).map(|_| Cell::default()).collect();
+        let writer = Writer::format(&cells, LAYOUT, 1).unwrap();
+        let clock = SimClock::new(1_704_205_800_000_000_000);
+        clock.advance(1);
+        let feed = FeedSetup {
+            arbiter: ArbiterConfig { held_packets: 64, ..ArbiterConfig::default() },
+            lines: vec![LineSetup { port: 0, destination: GROUP, source: None }],
+            orders_max: 300,
+            midnight: Box::new(|_| 0),
+        };
+        let ports = vec![PortSetup { port, host: None, vlan: None }];
+        let mut worker =
+            Worker::<_, _, NoPrefetch>::new(ports, vec![feed], writer, &clock, u64::MAX / 4).unwrap();
+        while !worker.is_exhausted() {
+            worker.do_work();
+            clock.advance(random.below(20_000_000));
+        }
+        worker.finish();
+        let counters = &worker.telemetry().feeds[0];
+        let line = &counters.lines.lines[0];
+        let outcomes = [
+            &line.won,
+            &line.duplicates,
+            &line.late,
+            &line.heartbeats,
+            &line.malformed,
+            &line.old_session,
+            &line.stray,
+        ];
+        assert_eq!(line.packets.get(), outcomes.iter().map(|counter| counter.get()).sum::<u64>());
+        let reader = Reader::open(&cells).unwrap();
+        for instrument in 0..reader.instruments() {
+            reader.row::<Quote>(instrument, 1);
+        }
+        rounds += 1;
+        malformed += line.malformed.get() + counters.book.malformed.get();
+        unknown += counters.book.unknown_types.get() + counters.book.unknown_orders.get();
+    }
+    assert!(rounds > 3 && malformed > 0 && unknown > 0, "{rounds} {malformed} {unknown}");
+}
+
+/// Any bytes are a message or a reason.
+#[test]
+fn messages() {
+    let until = deadline();
+    let mut random = Random::new(3);
+    let mut understood = 0_u64;
+    while Instant::now() < until {
+        for _ in 0..10_000 {
+            let (letter, length) = Message::LENGTHS[random.below(Message::LENGTHS.len() as u64) as usize];
+            let mut bytes: Vec<u8> = (0..length).map(|_| random.next_u64() as u8).collect();
+            bytes[0] = letter;
+            mutate(&mut bytes, &mut random);
+            if let Ok(message) = Message::parse(&bytes) {
+                assert_eq!(message.as_bytes(), bytes);
+                understood += 1;
+            }
+        }
+    }
+    assert!(understood > 10_000);
+}

@@ -1,0 +1,109 @@
+//! Every order in which the cache's loads and stores may happen, by loom:
+//! `RUSTFLAGS="--cfg loom" cargo test -p dataplane --release --test loom`.
+#![cfg(loom)]
+
+use dataplane::cache::cell::{Cell, Load};
+use dataplane::cache::reader::{Cursor, Next, Reader};
+use dataplane::cache::region::Layout;
+use dataplane::cache::tick::{Quote, Tick};
+use dataplane::cache::writer::Writer;
+use loom::sync::Arc;
+use loom::thread;
+
+/// A tick all of whose words say the same number.
+fn tick(number: u64) -> Tick {
+    let quote = Quote {
+        bid_price: number as i64,
+        ask_price: number as i64,
+        bid_size: number as u32,
+        ask_size: number as u32,
+    };
+    Tick { sequence: number, exchange_ns: number, received_ns: number, ..Tick::default() }.with_payload(quote)
+}
+
+fn is_whole(found: &Tick) -> bool {
+    *found == tick(found.sequence)
+}
+
+fn model(preemptions: usize, check: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 20_000;
+    builder.check(check);
+}
+
+#[test]
+fn a_load_sees_one_store_whole_or_none() {
+    model(2, || {
+        let cell = Arc::new(Cell::default());
+        let written = cell.clone();
+        let writer = thread::spawn(move || {
+            written.store(0, &tick(1));
+            written.store(4, &tick(5));
+        });
+        match cell.load() {
+            Load::Held { position, tick } => {
+                assert!(is_whole(&tick));
+                assert_eq!(position + 1, tick.sequence);
+            }
+            Load::Empty | Load::Torn => {}
+        }
+        writer.join().unwrap();
+        assert_eq!(cell.load().held(), Some((4, tick(5))));
+    });
+}
+
+#[test]
+fn what_is_asked_for_by_position_is_that_or_nothing() {
+    model(3, || {
+        let cell = Arc::new(Cell::default());
+        let written = cell.clone();
+        let writer = thread::spawn(move || {
+            written.store(0, &tick(1));
+            written.store(1, &tick(2));
+        });
+        if let Some(found) = cell.load_at(0) {
+            assert_eq!(found, tick(1));
+        }
+        writer.join().unwrap();
+        assert_eq!((cell.load_at(0), cell.load_at(1)), (None, Some(tick(2))));
+    });
+}
+
+/// The whole of the smallest region: a log of one tick, so that the second one laps.
+#[test]
+fn a_cursor_sees_each_tick_or_knows_that_it_was_lapped() {
+    const LAYOUT: Layout = Layout { instruments: 1, feeds: 1, log_ticks: 1, bursts: 1 };
+    model(2, || {
+        let cells: &'static [Cell] = Box::leak((0..LAYOUT.cells()).map(|_| Cell::default()).collect());
+        let mut writer = Writer::format(cells, LAYOUT, 1).unwrap();
+        let reader = Reader::open(cells).unwrap();
+        let writing = thread::spawn(move || {
+            for number in 1..=2 {
+                writer.publish(&tick(number));
+                writer.commit();
+            }
+        });
+        let mut cursor = Cursor::at(0);
+        let (mut seen, mut skipped) = (0, 0);
+        for _ in 0..2 {
+            match cursor.next(&reader) {
+                Next::Tick { position, tick } => {
+                    assert!(is_whole(&tick) && tick.sequence == position + 1);
+                    seen += 1;
+                }
+                Next::Lapped { skipped: lapped } => skipped += lapped,
+                Next::CaughtUp => {}
+            }
+        }
+        writing.join().unwrap();
+        while cursor.position() < reader.tail() {
+            match cursor.next(&reader) {
+                Next::Tick { .. } => seen += 1,
+                Next::Lapped { skipped: lapped } => skipped += lapped,
+                Next::CaughtUp => {}
+            }
+        }
+        assert_eq!(seen + skipped, 2, "none twice, none unnoticed");
+    });
+}
