@@ -1,4 +1,4 @@
-.PHONY: run test bench
+.PHONY: run test bench soak
 
 DURATION ?= 30
 
@@ -10,3 +10,6 @@ test: ## format, clippy with warnings as errors, all tests
 
 bench: ## measure against others, in one run
 	@scripts/bench
+
+soak: ## ten minutes of fuzzing for each target, a thousand seeds
+	@scripts/soak

@@ -120,8 +120,8 @@ impl Subscription {
         }
         let (response, caught_up) = match self.deltas() {
             Ok(deltas) => deltas,
-            Err(skipped) => {
-                let conflated = self.conflate_lapped(skipped);
+            Err(since) => {
+                let conflated = self.conflate_lapped(since);
                 self.send_all(responses, conflated).await?;
                 return Ok(false);
             }
@@ -209,12 +209,12 @@ impl Subscription {
         lapped: bool,
     ) -> Vec<SubscribeResponse> {
         let now_ns = self.node.now_ns();
-        self.ahead.clear();
+        let sent = std::mem::take(&mut self.ahead);
         self.ahead_until = from_log;
         let mut updates: Vec<Update> = Vec::new();
         let members = std::mem::take(&mut self.members);
         for (instrument, name) in &members {
-            updates.extend(self.latest(*instrument, name, since, now_ns));
+            updates.extend(self.latest(*instrument, name, since, now_ns, &sent));
         }
         self.members = members;
         let skipped = left_out.saturating_sub(updates.len() as u64);
@@ -232,18 +232,29 @@ impl Subscription {
         responses
     }
 
-    /// The wanted rows of an instrument that changed at or after `since`; notes those that are ahead of the log.
-    fn latest(&mut self, instrument: u32, name: &str, since: u64, now_ns: u64) -> Vec<Update> {
+    /// The wanted rows of an instrument that changed at or after `since`, but for those that were `sent` as they are;
+    /// notes those that are ahead of the log.
+    fn latest(
+        &mut self,
+        instrument: u32,
+        name: &str,
+        since: u64,
+        now_ns: u64,
+        sent: &HashMap<(u32, u8), u64>,
+    ) -> Vec<Update> {
         let rows = rows::rows(&self.node, instrument, now_ns);
         let wanted =
             rows.iter().zip(self.wanted).filter(|(_, wanted)| *wanted).filter_map(|(row, _)| row.as_ref());
         let mut updates = Vec::new();
         for row in wanted.filter(|row| row.position >= since) {
+            let key = (instrument, row.tick.kind);
             if row.position >= self.cursor.position() {
-                self.ahead.insert((instrument, row.tick.kind), row.position);
+                self.ahead.insert(key, row.position);
                 self.ahead_until = self.ahead_until.max(row.position + 1);
             }
-            updates.extend(rows::update(&self.node, name, row));
+            if sent.get(&key).is_none_or(|sent| row.position > *sent) {
+                updates.extend(rows::update(&self.node, name, row));
+            }
         }
         updates
     }
@@ -271,25 +282,22 @@ impl Subscription {
             match self.cursor.next(&self.node.reader) {
                 Next::Tick { position, tick } => left_out += u64::from(self.pass(position, &tick, now_ns)),
                 Next::CaughtUp => break,
-                Next::Lapped { skipped } => return self.conflate_from(since, left_out + skipped, true),
+                Next::Lapped { .. } => return self.conflate_lapped(since),
             }
         }
-        self.conflate_from(since, left_out, false)
+        let from_log = self.cursor.position();
+        self.out_of_table(SubscribeMode::Conflated, since, from_log, left_out, false)
     }
 
-    fn conflate_lapped(&mut self, skipped: u64) -> Vec<SubscribeResponse> {
+    /// The latest of what changed since, when the log does not have all of it any more.
+    fn conflate_lapped(&mut self, since: u64) -> Vec<SubscribeResponse> {
         // Names may have changed in what is gone.
         let now_ns = self.node.now_ns();
         for instrument in self.candidates() {
             self.see_name(instrument, now_ns);
         }
-        let since = self.cursor.position().saturating_sub(skipped);
-        self.conflate_from(since, skipped, true)
-    }
-
-    fn conflate_from(&mut self, since: u64, left_out: u64, lapped: bool) -> Vec<SubscribeResponse> {
         let from_log = self.cursor.position();
-        self.out_of_table(SubscribeMode::Conflated, since, from_log, left_out, lapped)
+        self.out_of_table(SubscribeMode::Conflated, since, from_log, from_log - since, true)
     }
 
     /// Looks at a tick that is left out; true = it would have been sent.
@@ -308,13 +316,14 @@ impl Subscription {
             && self.ahead.get(&(tick.instrument, tick.kind)).is_some_and(|sent| position <= *sent)
     }
 
-    /// What the log has for this client, up to a response's worth, and whether that is all; an error is how many ticks
-    /// were lost to the ring.
+    /// What the log has for this client, up to a response's worth, and whether that is all; an error is since when it
+    /// does not have everything.
     fn deltas(&mut self) -> Result<(SubscribeResponse, bool), u64> {
         let now_ns = self.node.now_ns();
         let mut response =
             SubscribeResponse { mode: SubscribeMode::Delta.into(), ..SubscribeResponse::default() };
         let mut caught_up = false;
+        let since = self.cursor.position();
         for _ in 0..TICKS_MAX {
             if response.updates.len() >= UPDATES_MAX {
                 break;
@@ -324,7 +333,8 @@ impl Subscription {
                     caught_up = true;
                     break;
                 }
-                Next::Lapped { skipped } => return Err(skipped + response.updates.len() as u64),
+                // What was taken so far was not sent: the table has it.
+                Next::Lapped { .. } => return Err(since),
                 Next::Tick { position, tick } => self.delta(position, tick, now_ns, &mut response),
             }
         }
@@ -342,7 +352,7 @@ impl Subscription {
         if tick.payload::<Definition>().is_some() && self.see_name(tick.instrument, now_ns) {
             // It joins with all that it has, and its name is of those rows.
             let name = self.members[&tick.instrument].clone();
-            response.updates.extend(self.latest(tick.instrument, &name, 0, now_ns));
+            response.updates.extend(self.latest(tick.instrument, &name, 0, now_ns, &HashMap::new()));
             return;
         }
         if !self.pass(position, &tick, now_ns) {
