@@ -10,3 +10,12 @@ pub use std::sync::atomic::{AtomicU64, Ordering, fence};
 pub use loom::hint::spin_loop;
 #[cfg(not(loom))]
 pub use std::hint::spin_loop;
+
+/// An acquiring load for memory that may be mapped read-only: Rust allows no more than a relaxed load there ("Atomic
+/// accesses to read-only memory" in `std::sync::atomic`), and the fence behind it does the rest.
+#[inline(always)]
+pub fn load_acquire(atomic: &AtomicU64) -> u64 {
+    let value = atomic.load(Ordering::Relaxed);
+    fence(Ordering::Acquire);
+    value
+}

@@ -4,7 +4,7 @@
 //! (rust-lang/rfcs#3301). The version says which position the cell holds, so that log and table agree.
 
 use super::tick::Tick;
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence, load_acquire};
 
 /// Version word and seven words of data. The version of a tick at `position` is `2 * (position + 1)`, one
 /// less while it is being written; 0 = never written.
@@ -67,7 +67,7 @@ impl Cell {
     /// One try: the words and the version that they belong to, or `None` if a store came between.
     #[inline(always)]
     pub(super) fn try_load_words(&self) -> Option<(u64, [u64; 7])> {
-        let version = self.version.load(Ordering::Acquire);
+        let version = load_acquire(&self.version);
         if version & 1 == 1 {
             return None;
         }

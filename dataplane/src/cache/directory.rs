@@ -6,7 +6,7 @@
 
 use super::region::{Region, mix};
 use super::tick::{Definition, Kind, Tick};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, load_acquire};
 
 fn hash(symbol: &[u8]) -> u64 {
     let mut hash = 0x9e37_79b9_7f4a_7c15 ^ symbol.len() as u64;
@@ -27,7 +27,7 @@ pub(super) fn find<'r>(
     let slots = region.directory_slots();
     (0..slots)
         .map(move |probe| region.directory_word((hash as usize).wrapping_add(probe) & (slots - 1)))
-        .map(|word| word.load(Ordering::Acquire))
+        .map(load_acquire)
         .take_while(|word| *word != 0)
         .filter(move |word| word >> 32 == hash >> 32)
         .filter_map(move |word| {

@@ -4,7 +4,7 @@ use super::cell::Cell;
 use super::directory;
 use super::region::{Layout, Region, RegionError};
 use super::tick::{Condition, Definition, FeedState, Kind, Payload, Reason, Session, Tick, flag};
-use crate::sync::Ordering;
+use crate::sync::load_acquire;
 
 /// Whether a row may be believed. From good to bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,19 +67,18 @@ impl<'m> Reader<'m> {
     /// Every position below is in the log and in the table.
     #[inline]
     pub fn tail(&self) -> u64 {
-        self.region.tail().load(Ordering::Acquire)
+        load_acquire(self.region.tail())
     }
 
     /// Until when (`CLOCK_MONOTONIC`) the writer vouches for the region.
     #[inline]
     pub fn valid_until_ns(&self) -> u64 {
-        self.region.valid_until_ns().load(Ordering::Acquire)
+        load_acquire(self.region.valid_until_ns())
     }
 
     /// Instruments 0 … this − 1 exist.
     pub fn instruments(&self) -> u32 {
-        self.region.instruments_defined().load(Ordering::Acquire).min(u64::from(self.layout().instruments))
-            as u32
+        load_acquire(self.region.instruments_defined()).min(u64::from(self.layout().instruments)) as u32
     }
 
     /// The instruments that are called `symbol` in the present session, one for each feed that has it.
@@ -166,7 +165,7 @@ impl<'m> Reader<'m> {
     /// When (`CLOCK_MONOTONIC`) the tick at `position` became readable; `None` once the ring of bursts has gone
     /// past it. `hint` is where the last call ended, so that following the log costs one step a burst.
     pub fn published_ns(&self, position: u64, hint: &mut u64) -> Option<u64> {
-        let stamped = self.region.bursts_stamped().load(Ordering::Acquire);
+        let stamped = load_acquire(self.region.bursts_stamped());
         let ring = self.region.bursts.len() as u64;
         *hint = (*hint).max(stamped.saturating_sub(ring)).min(stamped);
         while *hint < stamped {

@@ -15,7 +15,7 @@
 use super::cell::Cell;
 use super::tick::Kind;
 use crate::limits;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, load_acquire};
 
 /// "TICKPLAN", little-endian.
 const MAGIC: u64 = u64::from_le_bytes(*b"TICKPLAN");
@@ -181,7 +181,7 @@ impl<'m> Region<'m> {
     /// Reads the layout from the first cell and checks it against everything else.
     pub fn open(cells: &'m [Cell]) -> Result<Region<'m>, RegionError> {
         let identity = cells.first().ok_or(RegionError::TooSmall { cells: 0, needed: HEADER_CELLS })?;
-        if identity.word(0).load(Ordering::Acquire) != MAGIC {
+        if load_acquire(identity.word(0)) != MAGIC {
             return Err(RegionError::NotARegion);
         }
         let word = |index: usize| identity.word(index).load(Ordering::Relaxed);
