@@ -84,6 +84,7 @@ def listen():
         data, (source, _) = raw.recvfrom(2048)
         header = (data[0] & 15) * 4
         print(source, data[header:].hex(), flush=True)
+print("ready", flush=True)
 threading.Thread(target=listen, daemon=True).start()
 out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 out.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
@@ -135,10 +136,11 @@ fn converse(link: &Link, mut port: DpdkPort) {
     let (group, udp_port, address) = (GROUP.ip().to_string(), GROUP.port().to_string(), THEIRS.to_string());
     let mut far = link.command(&["python3", "-u", "-c", FAR_SIDE, &group, &udp_port, &address]);
     let mut far = Far(far.stdout(Stdio::piped()).spawn().expect("python3 is installed"));
-    let stdout = far.0.stdout.take().unwrap();
+    let mut lines = BufReader::new(far.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+    // Reports come twice, and then only when asked for: it must listen before.
+    assert_eq!(lines.next().as_deref(), Some("ready"));
     // The far side's kernel reports memberships of its own, too.
     let igmp = std::thread::spawn(move || {
-        let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
         lines.find(|line| line.starts_with(&OURS.to_string())).unwrap_or_default()
     });
     let mut pinged = None;
