@@ -4,21 +4,17 @@ use dataplane::port::{Medium, Port};
 use drivers::dpdk::{DpdkConfig, DpdkError, DpdkPort, Eal, EalConfig, EalMemory};
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
-/// DPDK starts once a process; the tests are its threads. Devices are set up one after the other.
+/// DPDK starts once a process; the tests are its threads.
 fn eal() -> Arc<Eal> {
     static EAL: OnceLock<Arc<Eal>> = OnceLock::new();
     let config = EalConfig { memory: EalMemory::NoHuge { megabytes: 256 }, pci_addresses: Vec::new() };
     EAL.get_or_init(|| Eal::start(&config).unwrap_or_else(|error| panic!("{error}"))).clone()
 }
 
-static SET_UP: Mutex<()> = Mutex::new(());
-
 fn open(config: &DpdkConfig) -> Result<DpdkPort, DpdkError> {
-    let eal = eal();
-    let _one_at_a_time = SET_UP.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    DpdkPort::open(&eal, config)
+    DpdkPort::open(&eal(), config)
 }
 
 fn config(device: &str) -> DpdkConfig {

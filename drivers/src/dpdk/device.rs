@@ -8,6 +8,8 @@ use dpdk_sys as sys;
 use std::ffi::{CStr, CString};
 use std::net::Ipv4Addr;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 const TX_DESCRIPTORS: u16 = 256;
 /// Packet buffers that each thread keeps for itself.
@@ -16,6 +18,11 @@ const MBUF_CACHE: u32 = 256;
 const FRAME_OVERHEAD_BYTES: u32 = 14 + 8 + 4;
 /// Every host is in this group; IGMP's queries go to it.
 const ALL_HOSTS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
+
+/// DPDK sets devices up and takes them down one at a time.
+static SET_UP: Mutex<()> = Mutex::new(());
+/// Each pool has its own name, whatever became of the port that had this number before.
+static POOLS: AtomicU32 = AtomicU32::new(0);
 
 /// How a DPDK port is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,11 +88,11 @@ struct Setup<'c> {
 impl Device {
     pub fn start(config: &DpdkConfig) -> Result<Device, DpdkError> {
         config.check()?;
+        let set_up = SET_UP.lock().unwrap_or_else(PoisonError::into_inner);
         let port_id = probe(&config.device)?;
         let setup = Setup { config, port_id };
         let info = setup.info()?;
         let pool = setup.create_pool()?;
-        // From here on dropping cleans up.
         let mut device = Device {
             port_id,
             pool,
@@ -94,11 +101,18 @@ impl Device {
             timestamps: None,
             device: info.device,
         };
-        device.timestamps = setup.configure(&info)?;
-        setup.start_queues(&info, pool)?;
-        device.mac = setup.mac()?;
-        device.filter = setup.filter();
-        Ok(device)
+        let started = device.start_by(&setup, &info);
+        // What is dropped from here on cleans up, and takes the lock for it.
+        drop(set_up);
+        started.map(|()| device)
+    }
+
+    fn start_by(&mut self, setup: &Setup<'_>, info: &sys::rte_eth_dev_info) -> Result<(), DpdkError> {
+        self.timestamps = setup.configure(info)?;
+        setup.start_queues(info, self.pool)?;
+        self.mac = setup.mac()?;
+        self.filter = setup.filter();
+        Ok(())
     }
 }
 
@@ -168,7 +182,8 @@ impl Setup<'_> {
     }
 
     fn create_pool(&self) -> Result<NonNull<sys::rte_mempool>, DpdkError> {
-        let name = CString::new(format!("tickplane-{}", self.port_id)).expect("digits");
+        let name =
+            CString::new(format!("tickplane-{}", POOLS.fetch_add(1, Ordering::Relaxed))).expect("digits");
         let frame_bytes = u32::from(self.config.mtu) + FRAME_OVERHEAD_BYTES + sys::RTE_PKTMBUF_HEADROOM;
         let room_bytes = frame_bytes.max(sys::RTE_MBUF_DEFAULT_BUF_SIZE) as u16;
         // SAFETY: plain values and a NUL-terminated name, which DPDK copies.
@@ -275,6 +290,7 @@ impl Setup<'_> {
 
 impl Drop for Device {
     fn drop(&mut self) {
+        let _set_up = SET_UP.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the port is ours and nobody polls it any more: the one who does owns this. Its packet buffers
         // go back to the pool with its queues; those that were lent out were given back by the port before.
         unsafe {
