@@ -9,7 +9,7 @@ use dataplane::cache::reader::Reader;
 use dataplane::cache::region::Layout;
 use dataplane::cache::tick::Quote;
 use dataplane::cache::writer::Writer;
-use dataplane::feed::ArbiterConfig;
+use dataplane::feed::{ArbiterConfig, Protocol};
 use dataplane::sim::memory_port::MemoryPort;
 use dataplane::worker::{FeedSetup, LineSetup, PortSetup, Worker};
 use drivers::clock::SystemClock;
@@ -41,8 +41,10 @@ fn prepare<'m>(cells: &'m [Cell], opening: MemoryPort, flow: MemoryPort, message
     let feed = FeedSetup {
         arbiter: ArbiterConfig { silence_ns: HOUR_NS, held_packets: 4_096, ..ArbiterConfig::default() },
         lines: vec![line(0)],
-        orders_max: ORDERS as usize * 2,
-        midnight: Box::new(|_| 1_704_171_600_000_000_000),
+        protocol: Protocol::Itch50 {
+            orders_max: ORDERS as usize * 2,
+            midnight: Box::new(|_| 1_704_171_600_000_000_000),
+        },
     };
     let mut worker =
         Worker::new(vec![setup(opening)], vec![feed], writer, SystemClock, HOUR_NS).expect("a good set-up");

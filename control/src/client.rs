@@ -5,8 +5,9 @@ pub mod status;
 pub mod verify;
 pub mod watch;
 
-use crate::proto::Instrument;
-use crate::row::{Row, price};
+use crate::proto::{Instrument, Quote};
+use crate::row::{Row, Values};
+use dataplane::cache::tick::{self, PRICE_ABSENT};
 use std::io;
 use std::time::Duration;
 use tonic::Status;
@@ -82,27 +83,31 @@ pub(crate) fn reason_name(reason: i32) -> String {
 
 impl From<&Instrument> for Row {
     fn from(instrument: &Instrument) -> Row {
-        let (quote, trade) = (instrument.quote.as_ref(), instrument.trade.as_ref());
-        let trade = trade.filter(|trade| trade.price_e9.is_some());
-        let bid = quote.and_then(|quote| Some((quote.bid_price_e9?, quote.bid_size)));
-        let ask = quote.and_then(|quote| Some((quote.ask_price_e9?, quote.ask_size)));
+        let top = |quote: Option<&Quote>| {
+            quote.map_or(tick::Quote::EMPTY, |quote| tick::Quote {
+                bid_price: quote.bid_price_e9.unwrap_or(PRICE_ABSENT),
+                ask_price: quote.ask_price_e9.unwrap_or(PRICE_ABSENT),
+                bid_size: u32::try_from(quote.bid_size).unwrap_or(u32::MAX),
+                ask_size: u32::try_from(quote.ask_size).unwrap_or(u32::MAX),
+            })
+        };
+        let Instrument { quote, trade, status, implied_quote, .. } = instrument;
+        let last = trade.as_ref().and_then(|trade| Some((trade.price_e9?, trade.size)));
         let marks = [
-            quote.and_then(|quote| quote.mark.as_ref()),
-            instrument.trade.as_ref().and_then(|trade| trade.mark.as_ref()),
-            instrument.status.as_ref().and_then(|status| status.mark.as_ref()),
+            quote.as_ref().and_then(|quote| quote.mark.as_ref()),
+            trade.as_ref().and_then(|trade| trade.mark.as_ref()),
+            status.as_ref().and_then(|status| status.mark.as_ref()),
+            implied_quote.as_ref().and_then(|quote| quote.mark.as_ref()),
         ];
-        let latest = marks.into_iter().flatten().max_by_key(|mark| mark.position);
-        Row {
+        let latest = marks.into_iter().flatten().max_by_key(|mark| mark.sequence);
+        Row::new(Values {
             instrument: instrument.symbol.clone(),
-            bid_price: bid.and_then(|bid| price(bid.0)),
-            bid_size: bid.map(|bid| bid.1),
-            ask_price: ask.and_then(|ask| price(ask.0)),
-            ask_size: ask.map(|ask| ask.1),
-            last_price: trade.and_then(|trade| price(trade.price_e9?)),
-            last_size: trade.map(|trade| trade.size),
+            price_decimals: instrument.price_decimals,
+            quote: top(quote.as_ref()),
+            implied: implied_quote.as_ref().map(|quote| top(Some(quote))),
+            last,
             state: state_name(instrument.state),
-            sequence: latest.map(|mark| mark.sequence),
-            exchange_ns: latest.map(|mark| mark.exchange_ns).filter(|ns| *ns != 0),
-        }
+            change: latest.map(|mark| (mark.sequence, mark.exchange_ns)),
+        })
     }
 }

@@ -2,6 +2,7 @@
 
 mod check;
 
+use crate::protocol::Protocol;
 use dataplane::feed::ArbiterConfig;
 use dataplane::limits::{BURST_MAX, FEEDS_MAX, FRAME_BYTES_MAX};
 use serde::Deserialize;
@@ -160,13 +161,6 @@ pub enum EalMemory {
 
 fn default_burst() -> usize {
     64
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// Nasdaq TotalView-ITCH 5.0 over MoldUDP64.
-    Itch50,
 }
 
 #[derive(Clone, Debug, Deserialize)]

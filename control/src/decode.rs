@@ -1,17 +1,16 @@
 //! `tickplane decode`: a recording through the very same worker, in memory.
 
-use crate::midnight::{DateError, midnight_before, midnight_of};
+use crate::midnight::DateError;
+use crate::protocol::Protocol;
 use crate::row::Row;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::region::Layout;
 use dataplane::cache::writer::Writer;
-use dataplane::feed::itch50::Midnight;
 use dataplane::feed::{ArbiterConfig, LineCounters};
 use dataplane::limits::LINES_MAX;
 use dataplane::port::{Frame, Medium, Port, PortCounters};
 use dataplane::time::{Clock, NS_PER_S};
 use dataplane::wire::datagram::{self, Parsed};
-use dataplane::wire::moldudp64::Packet;
 use dataplane::worker::{FeedSetup, LineSetup, PortSetup, Worker, WorkerError};
 use drivers::capture::{CaptureError, CapturePort, open_capture};
 use drivers::cpu::Cpu;
@@ -76,12 +75,6 @@ pub struct DecodeArgs {
     pub orders_max: u32,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub enum Protocol {
-    /// Nasdaq TotalView-ITCH 5.0 over MoldUDP64
-    Itch50,
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     #[error("{0}")]
@@ -89,10 +82,10 @@ pub enum DecodeError {
     #[error("--date {0}")]
     Date(#[from] DateError),
     #[error(
-        "{path}: no MoldUDP64 packet in {frames} frames ({datagrams} UDP datagrams): is it a recording of this feed?",
+        "{path}: no {transport} packet in {frames} frames ({datagrams} UDP datagrams): is it a recording of this feed?",
         path = path.display()
     )]
-    NoFeed { path: PathBuf, frames: u64, datagrams: u64 },
+    NoFeed { path: PathBuf, transport: &'static str, frames: u64, datagrams: u64 },
     #[error("--line: {0} of them; a feed has at most {LINES_MAX}")]
     Lines(usize),
     #[error("{0}")]
@@ -165,7 +158,7 @@ impl Port for Replay<'_> {
 /// Decodes and prints; what went wrong with the recording itself, but only after its beginning, is a warning.
 pub fn run(args: &DecodeArgs) -> Result<(), DecodeError> {
     let lines = lines(args)?;
-    let midnight = midnight(args)?;
+    let protocol = args.feed.setup(args.orders_max as usize, args.date.as_deref())?;
     let mapping = RegionMapping::create_anonymous("tickplane-decode", LAYOUT.cells())?;
     let cells = mapping.cells();
     let writer = Writer::format(cells, LAYOUT, 1).expect("the layout is within its limits");
@@ -175,12 +168,7 @@ pub fn run(args: &DecodeArgs) -> Result<(), DecodeError> {
     let arbiter = ArbiterConfig { silence_ns: YEAR_NS, ..ArbiterConfig::default() };
     let line_setup =
         |destination: &SocketAddrV4| LineSetup { port: 0, destination: *destination, source: None };
-    let feed = FeedSetup {
-        arbiter,
-        lines: lines.iter().map(line_setup).collect(),
-        orders_max: args.orders_max as usize,
-        midnight,
-    };
+    let feed = FeedSetup { arbiter, lines: lines.iter().map(line_setup).collect(), protocol };
     let port = PortSetup { port: replay, host: None, vlan: None };
     let mut worker = Worker::<_, _, Cpu>::new(vec![port], vec![feed], writer, &clock, YEAR_NS)?;
     while !worker.is_exhausted() {
@@ -201,15 +189,6 @@ pub fn run(args: &DecodeArgs) -> Result<(), DecodeError> {
     }
 }
 
-fn midnight(args: &DecodeArgs) -> Result<Midnight, DecodeError> {
-    if let Some(date) = &args.date {
-        let midnight_ns = midnight_of(date)?;
-        return Ok(Box::new(move |_| midnight_ns));
-    }
-    // An ITCH file has no stamps of its own.
-    Ok(Box::new(|received_ns| if received_ns == 0 { 0 } else { midnight_before(received_ns).unwrap_or(0) }))
-}
-
 /// The groups that carry the feed, in the order of their first packets.
 fn lines(args: &DecodeArgs) -> Result<Vec<SocketAddrV4>, DecodeError> {
     if args.lines.len() > LINES_MAX {
@@ -227,14 +206,15 @@ fn lines(args: &DecodeArgs) -> Result<Vec<SocketAddrV4>, DecodeError> {
             let frame = capture.frame(index);
             let Some((destination, payload)) = destination(capture.medium(), &frame) else { continue };
             datagrams += 1;
-            let is_feed = Packet::parse(payload).is_ok_and(|packet| packet.validate().is_ok());
+            let is_feed = args.feed.is_carried_by(payload);
             if is_feed && !lines.contains(&destination) && lines.len() < LINES_MAX {
                 lines.push(destination);
             }
         }
     }
     if lines.is_empty() {
-        return Err(DecodeError::NoFeed { path: args.file.clone(), frames, datagrams });
+        let transport = args.feed.transport();
+        return Err(DecodeError::NoFeed { path: args.file.clone(), transport, frames, datagrams });
     }
     Ok(lines)
 }
@@ -267,7 +247,7 @@ fn counters<C: Clock, F: dataplane::hint::Prefetch>(
     set("missing", arbiter.missing.get());
     set("sessions", arbiter.sessions.get());
     set("late_starts", arbiter.late_starts.get());
-    for (name, value) in feed.book.entries() {
+    for (name, value) in feed.decoder.entries() {
         set(name, value);
     }
     for (name, value) in port.entries().filter(|(name, value)| *value != 0 && !name.starts_with("rx_")) {

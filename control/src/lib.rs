@@ -11,6 +11,7 @@ pub mod midnight;
 pub mod node;
 pub mod pattern;
 pub mod port;
+pub mod protocol;
 pub mod row;
 pub mod runner;
 pub mod server;
@@ -21,6 +22,19 @@ pub mod stop;
 #[allow(clippy::doc_markdown, clippy::large_enum_variant)]
 pub mod proto {
     tonic::include_proto!("tickplane.v1");
+
+    impl Update {
+        /// Where its row comes from.
+        pub fn mark(&self) -> Option<&RowMark> {
+            match self.row.as_ref()? {
+                update::Row::Quote(row) | update::Row::ImpliedQuote(row) => row.mark.as_ref(),
+                update::Row::Trade(row) => row.mark.as_ref(),
+                update::Row::Status(row) => row.mark.as_ref(),
+                update::Row::Definition(row) => row.mark.as_ref(),
+                update::Row::Contract(row) => row.mark.as_ref(),
+            }
+        }
+    }
 
     /// The definitions themselves, for the reflection service.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tickplane.v1.bin"));

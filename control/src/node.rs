@@ -93,7 +93,7 @@ impl Node {
         let mut counts = HashMap::new();
         for (feed, counters) in self.config.feeds.iter().zip(&self.telemetry.feeds) {
             counts.insert(rate_key(&[&feed.name, "messages"]), counters.lines.messages.get());
-            counts.insert(rate_key(&[&feed.name, "ticks"]), counters.book.ticks.get());
+            counts.insert(rate_key(&[&feed.name, "ticks"]), counters.decoder.ticks.get());
             for (line, counters) in feed.lines.iter().zip(&counters.lines.lines) {
                 counts.insert(rate_key(&[&feed.name, &line.name, "packets"]), counters.packets.get());
             }

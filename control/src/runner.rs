@@ -1,14 +1,12 @@
 //! `tickplane run`: puts the appliance together, runs it, and takes it apart again.
 
 use crate::config::{Config, ConfigError, Idle};
-use crate::midnight::{midnight_before, midnight_of};
 use crate::node::Node;
 use crate::port::{self, AnyPort, PortError};
 use crate::server::{self, ServerError};
 use crate::stop;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::writer::Writer;
-use dataplane::feed::itch50::Midnight;
 use dataplane::time::{Clock, NS_PER_MS};
 use dataplane::worker::{FeedSetup, LineSetup, PortSetup, Worker, WorkerError};
 use drivers::clock::SystemClock;
@@ -177,18 +175,13 @@ fn make_worker(
             destination: line.group,
             source: line.source,
         };
-        let midnight: Midnight = match &feed.date {
-            Some(date) => {
-                let midnight_ns = midnight_of(date).expect("the configuration was checked");
-                Box::new(move |_| midnight_ns)
-            }
-            None => Box::new(|received_ns| midnight_before(received_ns).unwrap_or(0)),
-        };
         FeedSetup {
             arbiter: feed.arbiter(),
             lines: feed.lines.iter().map(line).collect(),
-            orders_max: feed.orders_max,
-            midnight,
+            protocol: feed
+                .protocol
+                .setup(feed.orders_max, feed.date.as_deref())
+                .expect("the configuration was checked"),
         }
     });
     let valid_for_ns = config.worker.valid_for_ms * NS_PER_MS;

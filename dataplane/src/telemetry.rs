@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use crate::counters::Counter;
-use crate::feed::FeedCounters;
-use crate::feed::itch50::BookCounters;
+use crate::feed::{DecoderCounters, FeedCounters};
 use crate::histogram::Histogram;
 use crate::host::HostCounters;
 use crate::port::PortCounters;
@@ -26,7 +25,7 @@ pub struct Telemetry {
 #[derive(Clone, Debug, Default)]
 pub struct FeedTelemetry {
     pub lines: Arc<FeedCounters>,
-    pub book: Arc<BookCounters>,
+    pub decoder: Arc<DecoderCounters>,
 }
 
 /// What a port and the host on it counted; the device's own counters are looked at ten times a second.

@@ -22,3 +22,4 @@ impl<C: Clock> Clock for &C {
 pub const NS_PER_US: u64 = 1_000;
 pub const NS_PER_MS: u64 = 1_000_000;
 pub const NS_PER_S: u64 = 1_000_000_000;
+pub const NS_PER_DAY: u64 = 86_400 * NS_PER_S;

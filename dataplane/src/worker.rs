@@ -4,8 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use crate::cache::writer::Writer;
-use crate::feed::itch50::{Itch50, Midnight, Publisher};
-use crate::feed::{Arbiter, ArbiterConfig, Arrival, ConfigError};
+use crate::feed::{ArbiterConfig, Arrival, ConfigError, Feed, Protocol};
 use crate::hint::Prefetch;
 use crate::host::Host;
 use crate::limits::{BURST_MAX, FEEDS_MAX, FRAME_BYTES_MAX, LINES_MAX, PORTS_MAX};
@@ -43,9 +42,7 @@ pub struct FeedSetup {
     /// How its lines are put together; [`ArbiterConfig::lines`] is the number of `lines`.
     pub arbiter: ArbiterConfig,
     pub lines: Vec<LineSetup>,
-    /// Orders that may be alive at once.
-    pub orders_max: usize,
-    pub midnight: Midnight,
+    pub protocol: Protocol,
 }
 
 /// A worker that can't be made.
@@ -82,13 +79,8 @@ struct Station<P> {
     control: Vec<usize>,
 }
 
-struct Feed<F> {
-    arbiter: Arbiter,
-    decoder: Itch50<F>,
-}
-
 /// Polls ports, puts feeds together, fills a region. Allocates nothing once it is made.
-pub struct Worker<'m, P, C, F> {
+pub struct Worker<'m, P, C, F: Prefetch> {
     stations: Vec<Station<P>>,
     feeds: Vec<Feed<F>>,
     writer: Writer<'m>,
@@ -148,12 +140,9 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
             }
         }
         let feeds = feeds.into_iter().enumerate().map(|(feed, setup)| {
-            let FeedTelemetry { lines, book } = telemetry.feeds[feed].clone();
             let config = ArbiterConfig { lines: setup.lines.len(), ..setup.arbiter };
-            Ok(Feed {
-                arbiter: Arbiter::new(config, lines).map_err(|cause| WorkerError::Arbiter { feed, cause })?,
-                decoder: Itch50::new(feed as u16, setup.orders_max, setup.midnight, book),
-            })
+            Feed::new(feed as u16, setup.protocol, config, &telemetry.feeds[feed])
+                .map_err(|cause| WorkerError::Arbiter { feed, cause })
         });
         Ok(Worker {
             feeds: feeds.collect::<Result<_, _>>()?,
@@ -180,7 +169,7 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
 
     /// The big tables' memory, for whoever wants to advise the kernel about it.
     pub fn memory(&self) -> impl Iterator<Item = &[u8]> {
-        self.feeds.iter().flat_map(|feed| feed.decoder.memory())
+        self.feeds.iter().flat_map(Feed::memory)
     }
 
     /// Goes on with another port in place of one, with the same lines: for replays in parts.
@@ -229,10 +218,8 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
                 continue;
             };
             let received_ns = if frame.stamp_ns == 0 { unix_ns } else { frame.stamp_ns };
-            let Feed { arbiter, decoder } = &mut self.feeds[route.feed];
             let arrival = Arrival { line: route.line, now_ns, received_ns };
-            decoder.arrive(received_ns);
-            arbiter.accept(datagram.payload, arrival, &mut Publisher { decoder, writer: &mut self.writer });
+            self.feeds[route.feed].accept(datagram.payload, arrival, &mut self.writer);
         }
         self.publish(now_ns, unix_ns);
         if !self.stations[station].control.is_empty() {
@@ -246,8 +233,7 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
     fn publish(&mut self, received_monotonic_ns: u64, received_unix_ns: u64) {
         let mut oldest_ns = u64::MAX;
         for feed in &mut self.feeds {
-            feed.decoder.flush(&mut self.writer);
-            oldest_ns = oldest_ns.min(feed.decoder.take_oldest().unwrap_or(u64::MAX));
+            oldest_ns = oldest_ns.min(feed.flush(&mut self.writer).unwrap_or(u64::MAX));
         }
         let ticks = self.writer.commit();
         self.telemetry.worker.ticks.add(ticks);
@@ -278,8 +264,8 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
 
     #[inline(always)]
     fn poll_timers(&mut self, now_ns: u64) {
-        for Feed { arbiter, decoder } in &mut self.feeds {
-            arbiter.poll(now_ns, &mut Publisher { decoder, writer: &mut self.writer });
+        for feed in &mut self.feeds {
+            feed.poll(now_ns, &mut self.writer);
         }
         for Station { port, host, .. } in &mut self.stations {
             if let Some(host) = host {
@@ -318,8 +304,8 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
     /// Gives up what is still missing: to be called once the ports are exhausted.
     pub fn finish(&mut self) {
         let now_ns = self.clock.monotonic_ns();
-        for Feed { arbiter, decoder } in &mut self.feeds {
-            arbiter.finish(now_ns, &mut Publisher { decoder, writer: &mut self.writer });
+        for feed in &mut self.feeds {
+            feed.finish(now_ns, &mut self.writer);
         }
         self.publish(now_ns, self.clock.unix_ns());
     }

@@ -6,7 +6,7 @@ use dataplane::cache::reader::Reader;
 use dataplane::cache::region::Layout;
 use dataplane::cache::tick::Quote;
 use dataplane::cache::writer::Writer;
-use dataplane::feed::ArbiterConfig;
+use dataplane::feed::{ArbiterConfig, Protocol};
 use dataplane::hint::NoPrefetch;
 use dataplane::host::{Host, HostConfig, IgmpVersion};
 use dataplane::port::{Medium, Membership};
@@ -150,8 +150,7 @@ fn feed() {
         let feed = FeedSetup {
             arbiter: ArbiterConfig { held_packets: 64, ..ArbiterConfig::default() },
             lines: vec![LineSetup { port: 0, destination: GROUP, source: None }],
-            orders_max: 300,
-            midnight: Box::new(|_| 0),
+            protocol: Protocol::Itch50 { orders_max: 300, midnight: Box::new(|_| 0) },
         };
         let ports = vec![PortSetup { port, host: None, vlan: None }];
         let mut worker =
@@ -178,8 +177,8 @@ fn feed() {
             reader.row::<Quote>(instrument, 1);
         }
         rounds += 1;
-        malformed += line.malformed.get() + counters.book.malformed.get();
-        unknown += counters.book.unknown_types.get() + counters.book.unknown_orders.get();
+        malformed += line.malformed.get() + counters.decoder.malformed.get();
+        unknown += counters.decoder.unknown_types.get() + counters.decoder.unknown_orders.get();
     }
     assert!(rounds > 3 && malformed > 0 && unknown > 0, "{rounds} {malformed} {unknown}");
 }

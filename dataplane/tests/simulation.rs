@@ -9,7 +9,7 @@ use dataplane::cache::cell::Cell;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::region::Layout;
 use dataplane::cache::writer::Writer;
-use dataplane::feed::ArbiterConfig;
+use dataplane::feed::{ArbiterConfig, Protocol};
 use dataplane::hint::NoPrefetch;
 use dataplane::port::{Frame, Medium, Port, PortCounters};
 use dataplane::sim::clock::SimClock;
@@ -120,8 +120,7 @@ fn simulate(seed: u64) -> Outcome {
     let feed = FeedSetup {
         arbiter: ArbiterConfig { held_packets: 256, ..ArbiterConfig::default() },
         lines: vec![line(0), line(1)],
-        orders_max: 50_000,
-        midnight: Box::new(move |_| midnight_unix_ns),
+        protocol: Protocol::Itch50 { orders_max: 50_000, midnight: Box::new(move |_| midnight_unix_ns) },
     };
     let mut worker =
         Worker::<_, _, NoPrefetch>::new(ports.into(), vec![feed], writer, &clock, HOUR_NS).unwrap();

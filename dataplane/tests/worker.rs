@@ -8,7 +8,7 @@ use dataplane::cache::reader::{Reader, State};
 use dataplane::cache::region::Layout;
 use dataplane::cache::tick::{Condition, Quote, Reason};
 use dataplane::cache::writer::Writer;
-use dataplane::feed::ArbiterConfig;
+use dataplane::feed::{ArbiterConfig, Protocol};
 use dataplane::hint::NoPrefetch;
 use dataplane::port::Medium;
 use dataplane::sim::clock::SimClock;
@@ -37,11 +37,13 @@ fn feed(midnight_unix_ns: u64, lines: Vec<LineSetup>) -> FeedSetup {
     FeedSetup {
         arbiter: ArbiterConfig::default(),
         lines,
-        orders_max: 100_000,
-        midnight: Box::new(move |received_ns| {
-            assert!(received_ns >= STARTED_NS, "a session is seen by a packet that came at some time");
-            midnight_unix_ns
-        }),
+        protocol: Protocol::Itch50 {
+            orders_max: 100_000,
+            midnight: Box::new(move |received_ns| {
+                assert!(received_ns >= STARTED_NS, "a session is seen by a packet that came at some time");
+                midnight_unix_ns
+            }),
+        },
     }
 }
 

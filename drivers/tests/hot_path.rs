@@ -2,7 +2,7 @@
 
 use dataplane::cache::region::Layout;
 use dataplane::cache::writer::Writer;
-use dataplane::feed::ArbiterConfig;
+use dataplane::feed::{ArbiterConfig, Protocol};
 use dataplane::port::Medium;
 use dataplane::sim::exchange::{Config, Exchange};
 use dataplane::sim::memory_port::MemoryPort;
@@ -73,8 +73,7 @@ fn worker(mapping: &RegionMapping) -> TestWorker<'_> {
     let feed = FeedSetup {
         arbiter: ArbiterConfig::default(),
         lines,
-        orders_max: 100_000,
-        midnight: Box::new(|_| 1_704_171_600_000_000_000),
+        protocol: Protocol::Itch50 { orders_max: 100_000, midnight: Box::new(|_| 1_704_171_600_000_000_000) },
     };
     Worker::new(ports, vec![feed], writer, SystemClock, 1_000_000_000).unwrap()
 }
@@ -127,8 +126,8 @@ fn the_loop_allocates_nothing_and_makes_no_system_call() {
         &feed.lines.gaps,
         &feed.lines.held,
         &feed.lines.late_starts,
-        &feed.book.quotes,
-        &feed.book.definitions,
+        &feed.decoder.quotes,
+        &feed.decoder.definitions,
     ];
     assert!(frames > 50_000 && seen.iter().all(|counter| counter.get() > 0), "{frames}: {feed:?}");
     assert_eq!(feed.lines.sessions.get(), 2);

@@ -137,6 +137,7 @@ mod tests {
             state: state.to_owned(),
             sequence: Some(1),
             exchange_ns: None,
+            implied: None,
         }
     }
 

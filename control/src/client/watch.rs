@@ -4,7 +4,7 @@ use super::status::condition_name;
 use super::{ClientError, RESPONSE_BYTES_MAX, ServerArgs, reason_name, state_name};
 use crate::proto::market_data_client::MarketDataClient;
 use crate::proto::{
-    FeedEvent, RowMark, SubscribeMode, SubscribeRequest, SubscribeResponse, Update, feed_event, update,
+    FeedEvent, Quote, RowMark, SubscribeMode, SubscribeRequest, SubscribeResponse, Update, feed_event, update,
 };
 use crate::row::price;
 use crate::stop;
@@ -145,23 +145,41 @@ fn mark_json(mark: Option<&RowMark>) -> [(&'static str, Value); 5] {
     ]
 }
 
+fn price_json(price_e9: Option<i64>, decimals: u32) -> Value {
+    price_e9.and_then(|price_e9| price(price_e9, decimals)).into()
+}
+
+fn quote_json(quote: &Quote, decimals: u32) -> Vec<(&'static str, Value)> {
+    vec![
+        ("bid_price", price_json(quote.bid_price_e9, decimals)),
+        ("bid_size", quote.bid_price_e9.map(|_| quote.bid_size).into()),
+        ("ask_price", price_json(quote.ask_price_e9, decimals)),
+        ("ask_size", quote.ask_price_e9.map(|_| quote.ask_size).into()),
+    ]
+}
+
 fn update_json(update: &Update) -> Value {
+    let decimals = update.price_decimals;
     let mut object = serde_json::Map::new();
     object.insert("instrument".to_owned(), update.symbol.clone().into());
     let (kind, values, mark): (&str, Vec<(&str, Value)>, _) = match &update.row {
-        Some(update::Row::Quote(quote)) => {
+        Some(update::Row::Quote(quote)) => ("quote", quote_json(quote, decimals), quote.mark.as_ref()),
+        Some(update::Row::ImpliedQuote(quote)) => {
+            ("implied_quote", quote_json(quote, decimals), quote.mark.as_ref())
+        }
+        Some(update::Row::Contract(contract)) => {
+            let number = |value: Option<i64>| value.and_then(|value| price(value, 0)).into();
             let values = vec![
-                ("bid_price", quote.bid_price_e9.and_then(price).into()),
-                ("bid_size", quote.bid_price_e9.map(|_| quote.bid_size).into()),
-                ("ask_price", quote.ask_price_e9.and_then(price).into()),
-                ("ask_size", quote.ask_price_e9.map(|_| quote.ask_size).into()),
+                ("price_increment", number(contract.price_increment_e9)),
+                ("display_factor", number(contract.display_factor_e9)),
+                ("security_group", contract.security_group.clone().into()),
             ];
-            ("quote", values, quote.mark.as_ref())
+            ("contract", values, contract.mark.as_ref())
         }
         Some(update::Row::Trade(trade)) => {
             let size = trade.price_e9.map(|_| trade.size);
             let values =
-                vec![("last_price", trade.price_e9.and_then(price).into()), ("last_size", size.into())];
+                vec![("last_price", price_json(trade.price_e9, decimals)), ("last_size", size.into())];
             ("trade", values, trade.mark.as_ref())
         }
         Some(update::Row::Status(status)) => {
@@ -184,7 +202,8 @@ fn update_json(update: &Update) -> Value {
 
 fn update_text(update: &Update) -> String {
     let symbol = &update.symbol;
-    let side = |price_e9: Option<i64>, size: u64| match price_e9.and_then(price) {
+    let decimals = update.price_decimals;
+    let side = |price_e9: Option<i64>, size: u64| match price_e9.and_then(|ns| price(ns, decimals)) {
         Some(price) => format!("{size:>8} @ {price:>12}"),
         None => format!("{:>8}   {:>12}", "-", "-"),
     };
@@ -194,13 +213,18 @@ fn update_text(update: &Update) -> String {
         }
         _ => String::new(),
     };
+    let sides = |quote: &Quote| {
+        let (bid, ask) = (side(quote.bid_price_e9, quote.bid_size), side(quote.ask_price_e9, quote.ask_size));
+        format!("{bid}  |  {ask}{}", state(quote.mark.as_ref()))
+    };
     match &update.row {
-        Some(update::Row::Quote(quote)) => format!(
-            "{symbol:<10} quote   {}  |  {}{}",
-            side(quote.bid_price_e9, quote.bid_size),
-            side(quote.ask_price_e9, quote.ask_size),
-            state(quote.mark.as_ref())
-        ),
+        Some(update::Row::Quote(quote)) => format!("{symbol:<10} quote   {}", sides(quote)),
+        Some(update::Row::ImpliedQuote(quote)) => format!("{symbol:<10} implied {}", sides(quote)),
+        Some(update::Row::Contract(contract)) => {
+            let step = contract.price_increment_e9.and_then(|step| price(step, 0)).unwrap_or_default();
+            let state = state(contract.mark.as_ref());
+            format!("{symbol:<10} traded  in steps of {step}, group {}{state}", contract.security_group)
+        }
         Some(update::Row::Trade(trade)) => {
             format!("{symbol:<10} trade   {}{}", side(trade.price_e9, trade.size), state(trade.mark.as_ref()))
         }

@@ -72,20 +72,16 @@ fn take(picture: &mut Picture, response: SubscribeResponse) {
     }
     for update in response.updates {
         let instrument = picture.entry(update.symbol.clone()).or_default();
+        instrument.state = instrument.state.max(update.mark().map_or(0, |mark| mark.state));
         instrument.symbol = update.symbol;
-        let mark = match &update.row {
-            Some(update::Row::Quote(row)) => row.mark,
-            Some(update::Row::Trade(row)) => row.mark,
-            Some(update::Row::Status(row)) => row.mark,
-            Some(update::Row::Definition(row)) => row.mark,
-            None => None,
-        };
-        instrument.state = instrument.state.max(mark.map_or(0, |mark| mark.state));
+        instrument.price_decimals = update.price_decimals;
         match update.row {
             Some(update::Row::Quote(row)) => instrument.quote = Some(row),
             Some(update::Row::Trade(row)) => instrument.trade = Some(row),
             Some(update::Row::Status(row)) => instrument.status = Some(row),
             Some(update::Row::Definition(row)) => instrument.definition = Some(row),
+            Some(update::Row::ImpliedQuote(row)) => instrument.implied_quote = Some(row),
+            Some(update::Row::Contract(row)) => instrument.contract = Some(row),
             None => {}
         }
     }

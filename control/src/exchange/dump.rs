@@ -1,7 +1,8 @@
 //! The exchange's book as JSON lines, in the shape that `tickplane decode --json` has.
 
 use super::ExchangeError;
-use dataplane::cache::tick;
+use crate::row::Values;
+use dataplane::cache::tick::{self, PRICE_ABSENT, Quote};
 use dataplane::sim::exchange::{Exchange, Row};
 use dataplane::wire::itch50;
 use std::fs::Permissions;
@@ -10,7 +11,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tempfile::NamedTempFile;
 
-/// One unit of ITCH's prices in the cache's.
+/// Decimals of ITCH's prices.
+const PRICE_DECIMALS: u32 = 4;
+/// One unit of them in the cache's.
 const UNIT: i64 = tick::PRICE_SCALE / itch50::PRICE_SCALE as i64;
 
 /// Writes the rows, sorted by name as bytes, and a last line of counters; `-` is the standard output, a file
@@ -66,20 +69,21 @@ fn write_lines(exchange: &Exchange, out: impl Write) -> io::Result<()> {
 }
 
 fn line(row: &Row<'_>) -> crate::row::Row {
-    let price = |price: Option<u32>| price.and_then(|price| crate::row::price(i64::from(price) * UNIT));
-    let size = |price: Option<u32>, size: u64| price.map(|_| size);
-    crate::row::Row {
+    let price = |price: Option<u32>| price.map_or(PRICE_ABSENT, |price| i64::from(price) * UNIT);
+    crate::row::Row::new(Values {
         instrument: String::from_utf8_lossy(row.symbol).into_owned(),
-        bid_price: price(row.bid_price_e4),
-        bid_size: size(row.bid_price_e4, row.bid_size),
-        ask_price: price(row.ask_price_e4),
-        ask_size: size(row.ask_price_e4, row.ask_size),
-        last_price: price(row.last_price_e4),
-        last_size: size(row.last_price_e4, row.last_size),
+        price_decimals: PRICE_DECIMALS,
+        quote: Quote {
+            bid_price: price(row.bid_price_e4),
+            ask_price: price(row.ask_price_e4),
+            bid_size: row.bid_size as u32,
+            ask_size: row.ask_size as u32,
+        },
+        implied: None,
+        last: row.last_price_e4.map(|last| (price(Some(last)), row.last_size)),
         state: "live".to_owned(),
-        sequence: row.sequence,
-        exchange_ns: row.exchange_ns,
-    }
+        change: row.sequence.zip(row.exchange_ns),
+    })
 }
 
 #[cfg(test)]

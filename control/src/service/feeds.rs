@@ -1,7 +1,7 @@
 //! `Feeds`: every feed with its lines.
 
 use super::rows::{condition, feed_reason};
-use crate::config::{FeedConfig, Protocol};
+use crate::config::FeedConfig;
 use crate::node::{Node, session_names};
 use crate::proto::feeds_server::Feeds as Service;
 use crate::proto::{Feed, FeedsListRequest, FeedsListResponse, Line};
@@ -29,9 +29,7 @@ fn feed(node: &Node, index: usize, config: &FeedConfig) -> Feed {
     Feed {
         name: config.name.clone(),
         venue: config.venue.clone(),
-        protocol: match config.protocol {
-            Protocol::Itch50 => "itch50".to_owned(),
-        },
+        protocol: config.protocol.name().to_owned(),
         condition: condition(state.condition).into(),
         reason: feed_reason(state.reason).into(),
         session,
@@ -43,9 +41,9 @@ fn feed(node: &Node, index: usize, config: &FeedConfig) -> Feed {
         gaps: telemetry.lines.gaps.get(),
         // Before the first session nothing is proven, and nothing is there.
         proven_from: if state.session.is_some() { state.proven_from } else { 0 },
-        ticks: telemetry.book.ticks.get(),
+        ticks: telemetry.decoder.ticks.get(),
         ticks_per_s: node.per_s(&[&config.name, "ticks"]),
-        counters: counters(telemetry.book.entries()).chain(counters(telemetry.lines.entries())).collect(),
+        counters: counters(telemetry.decoder.entries()).chain(counters(telemetry.lines.entries())).collect(),
         lines: (0..config.lines.len()).map(|line_index| line(node, index, config, line_index)).collect(),
     }
 }

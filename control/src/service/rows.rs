@@ -2,9 +2,10 @@
 
 use crate::node::{Node, session_names};
 use crate::proto::{
-    ConditionChanged, Definition, FeedCondition, FeedEvent, Instrument, Quote, RowKind, RowMark, RowReason,
-    RowState, SessionStarted, Trade, TradingStatus, Update, feed_event, update,
+    ConditionChanged, Contract, Definition, FeedCondition, FeedEvent, Instrument, Quote, RowKind, RowMark,
+    RowReason, RowState, SessionStarted, Trade, TradingStatus, Update, feed_event, update,
 };
+use crate::row::tells_prices;
 use dataplane::cache::reader::{Feed, Row, State};
 use dataplane::cache::tick::{self, Condition, Kind, PRICE_ABSENT, Reason};
 
@@ -73,15 +74,10 @@ fn text(bytes: &[u8]) -> String {
 fn row(node: &Node, row: &Row) -> Option<update::Row> {
     let mark = Some(mark(node, row));
     Some(match Kind::from_u8(row.tick.kind)? {
-        Kind::Quote => {
-            let quote = row.tick.payload::<tick::Quote>()?;
-            update::Row::Quote(Quote {
-                mark,
-                bid_price_e9: price(quote.bid_price),
-                bid_size: quote.bid_size.into(),
-                ask_price_e9: price(quote.ask_price),
-                ask_size: quote.ask_size.into(),
-            })
+        Kind::Quote => update::Row::Quote(quote(mark, row.tick.payload()?)),
+        Kind::ImpliedQuote => {
+            let tick::ImpliedQuote(implied) = row.tick.payload()?;
+            update::Row::ImpliedQuote(quote(mark, implied))
         }
         Kind::Trade => {
             let trade = row.tick.payload::<tick::Trade>()?;
@@ -97,13 +93,42 @@ fn row(node: &Node, row: &Row) -> Option<update::Row> {
             let definition = row.tick.payload::<tick::Definition>()?;
             update::Row::Definition(Definition { mark, native_id: definition.native_id })
         }
+        Kind::Contract => {
+            let contract = row.tick.payload::<tick::Contract>()?;
+            update::Row::Contract(Contract {
+                mark,
+                price_increment_e9: price(contract.price_increment),
+                display_factor_e9: price(contract.display_factor),
+                security_group: text(&contract.security_group),
+            })
+        }
         Kind::Session | Kind::FeedState => return None,
     })
 }
 
+fn quote(mark: Option<RowMark>, quote: &tick::Quote) -> Quote {
+    Quote {
+        mark,
+        bid_price_e9: price(quote.bid_price),
+        bid_size: quote.bid_size.into(),
+        ask_price_e9: price(quote.ask_price),
+        ask_size: quote.ask_size.into(),
+    }
+}
+
+/// Decimals that a feed's prices have at least.
+fn price_decimals(node: &Node, feed: u16) -> u32 {
+    node.reader.feed(feed).session.map_or(0, |session| session.price_decimals.into())
+}
+
 pub fn update(node: &Node, symbol: &str, judged: &Row) -> Option<Update> {
     let row = row(node, judged)?;
-    Some(Update { symbol: symbol.to_owned(), instrument_id: judged.tick.instrument, row: Some(row) })
+    Some(Update {
+        symbol: symbol.to_owned(),
+        instrument_id: judged.tick.instrument,
+        row: Some(row),
+        price_decimals: price_decimals(node, judged.tick.feed),
+    })
 }
 
 pub fn kind_of(kind: RowKind) -> Option<Kind> {
@@ -113,6 +138,8 @@ pub fn kind_of(kind: RowKind) -> Option<Kind> {
         RowKind::Trade => Some(Kind::Trade),
         RowKind::Status => Some(Kind::Status),
         RowKind::Definition => Some(Kind::Definition),
+        RowKind::ImpliedQuote => Some(Kind::ImpliedQuote),
+        RowKind::Contract => Some(Kind::Contract),
     }
 }
 
@@ -124,6 +151,8 @@ pub fn rows(node: &Node, instrument: u32, now_ns: u64) -> [Option<Row>; Kind::RO
         reader.row::<tick::Trade>(instrument, now_ns),
         reader.row::<tick::Status>(instrument, now_ns),
         reader.row::<tick::Definition>(instrument, now_ns),
+        reader.row::<tick::ImpliedQuote>(instrument, now_ns),
+        reader.row::<tick::Contract>(instrument, now_ns),
     ]
 }
 
@@ -137,13 +166,14 @@ pub fn symbol(node: &Node, instrument: u32, now_ns: u64) -> Option<String> {
 pub fn instrument(node: &Node, instrument_id: u32, now_ns: u64) -> Option<Instrument> {
     let symbol = symbol(node, instrument_id, now_ns)?;
     let rows = rows(node, instrument_id, now_ns);
-    let worst = rows.iter().flatten().max_by_key(|row| row.state)?;
+    let worst = rows.iter().flatten().filter(|row| tells_prices(row)).max_by_key(|row| row.state)?;
     let mut instrument = Instrument {
         symbol,
         instrument_id,
         feed: node.feed_name(worst.tick.feed),
         state: state(worst.state).into(),
         reason: reason(node, worst).into(),
+        price_decimals: price_decimals(node, worst.tick.feed),
         ..Instrument::default()
     };
     for judged in rows.iter().flatten() {
@@ -152,6 +182,8 @@ pub fn instrument(node: &Node, instrument_id: u32, now_ns: u64) -> Option<Instru
             Some(update::Row::Trade(trade)) => instrument.trade = Some(trade),
             Some(update::Row::Status(status)) => instrument.status = Some(status),
             Some(update::Row::Definition(definition)) => instrument.definition = Some(definition),
+            Some(update::Row::ImpliedQuote(quote)) => instrument.implied_quote = Some(quote),
+            Some(update::Row::Contract(contract)) => instrument.contract = Some(contract),
             None => {}
         }
     }

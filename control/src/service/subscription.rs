@@ -154,7 +154,7 @@ impl Subscription {
         delivery.delivered.add(updates);
         delivery.conflated.add(response.skipped);
         if response.mode == i32::from(SubscribeMode::Delta)
-            && let Some(first) = response.updates.first().and_then(position)
+            && let Some(first) = response.updates.first().and_then(Update::mark).map(|mark| mark.position)
             && let Some(published_ns) = self.node.reader.published_ns(first, &mut self.published_hint)
         {
             delivery.published_to_delivered.record_between(published_ns, self.node.now_ns(), updates);
@@ -372,16 +372,4 @@ impl Subscription {
             }
         });
     }
-}
-
-/// The log position of an update.
-fn position(update: &Update) -> Option<u64> {
-    use crate::proto::update::Row;
-    let mark = match update.row.as_ref()? {
-        Row::Quote(quote) => quote.mark.as_ref(),
-        Row::Trade(trade) => trade.mark.as_ref(),
-        Row::Status(status) => status.mark.as_ref(),
-        Row::Definition(definition) => definition.mark.as_ref(),
-    };
-    Some(mark?.position)
 }

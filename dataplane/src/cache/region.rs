@@ -20,7 +20,7 @@ use crate::sync::{AtomicU64, Ordering, load_acquire};
 /// "TICKPLAN", little-endian.
 const MAGIC: u64 = u64::from_le_bytes(*b"TICKPLAN");
 /// Changes with every change of what the bytes of a region mean.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 const HEADER_CELLS: usize = 3;
 const FEED_CELLS: usize = 2;
 const DIRECTORY_WORDS_PER_CELL: usize = 8;

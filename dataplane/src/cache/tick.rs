@@ -19,20 +19,32 @@ pub enum Kind {
     Trade = 1,
     Status = 2,
     Definition = 3,
+    /// The top of the book that the exchange implies from the books of other instruments.
+    ImpliedQuote = 4,
+    Contract = 5,
     /// A feed began a session; its rows of earlier positions are gone.
-    Session = 4,
+    Session = 6,
     /// A feed's condition changed (a gap, staleness, redundancy).
-    FeedState = 5,
+    FeedState = 7,
 }
 
 impl Kind {
     /// The kinds that have a row in the table for each instrument: 0 … ROWS-1.
-    pub const ROWS: usize = 4;
+    pub const ROWS: usize = 6;
+
+    pub const ALL: [Kind; 8] = [
+        Kind::Quote,
+        Kind::Trade,
+        Kind::Status,
+        Kind::Definition,
+        Kind::ImpliedQuote,
+        Kind::Contract,
+        Kind::Session,
+        Kind::FeedState,
+    ];
 
     pub fn from_u8(value: u8) -> Option<Kind> {
-        [Kind::Quote, Kind::Trade, Kind::Status, Kind::Definition, Kind::Session, Kind::FeedState]
-            .get(usize::from(value))
-            .copied()
+        Self::ALL.get(usize::from(value)).copied()
     }
 }
 
@@ -79,7 +91,7 @@ macro_rules! payload {
         const _: () = assert!(size_of::<$name>() == 24);
     )* };
 }
-payload!(Quote, Trade, Status, Definition, Session, FeedState);
+payload!(Quote, Trade, Status, Definition, ImpliedQuote, Contract, Session, FeedState);
 
 impl Tick {
     /// The payload, if it is of that kind.
@@ -110,6 +122,11 @@ impl Quote {
     pub const EMPTY: Quote =
         Quote { bid_price: PRICE_ABSENT, ask_price: PRICE_ABSENT, bid_size: 0, ask_size: 0 };
 }
+
+/// The implied top of the book, in the same form. What it offers is not in the [`Quote`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct ImpliedQuote(pub Quote);
 
 /// The last trade; [`PRICE_ABSENT`] after the only known one was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -159,6 +176,19 @@ impl Definition {
     }
 }
 
+/// How an instrument is traded, where the feed tells (CME MDP 3.0's definitions).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Contract {
+    /// The smallest step of its prices, in 1e-9; [`PRICE_ABSENT`] = not told.
+    pub price_increment: i64,
+    /// What a price is to be multiplied with for display, in 1e-9; [`PRICE_ABSENT`] = not told.
+    pub display_factor: i64,
+    /// The group whose trading status it follows, padded with NUL.
+    pub security_group: [u8; 6],
+    pub reserved: [u8; 2],
+}
+
 /// A session of a feed: rows that were last written at a position below this tick's own are of an earlier
 /// session, and absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -166,7 +196,9 @@ impl Definition {
 pub struct Session {
     /// The exchange's name of the session, as it stands on the wire (MoldUDP64: 10 bytes).
     pub session: [u8; 10],
-    pub reserved: [u8; 2],
+    /// Decimals that the feed's prices have at least.
+    pub price_decimals: u8,
+    pub reserved: u8,
     /// The trading day as days since 1970-01-01; 0 = unknown.
     pub day: u32,
     pub reserved2: [u8; 8],

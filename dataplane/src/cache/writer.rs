@@ -65,6 +65,18 @@ impl<'m> Writer<'m> {
         position
     }
 
+    /// Publishes a row of the present session again as it is, with other flags: what it says is proven, or doubted, by now.
+    /// It keeps the stamps of its last change. False = there is no such row.
+    pub fn renew(&mut self, instrument: u32, kind: Kind, flags: u8) -> bool {
+        let Some((position, tick)) = self.region.row(instrument, kind).load().held() else { return false };
+        let session = self.region.session_cell(tick.feed).load().held();
+        if session.is_none_or(|(began, _)| position < began) {
+            return false;
+        }
+        self.publish(&Tick { flags, ..tick });
+        true
+    }
+
     #[cold]
     fn publish_feed(&mut self, position: u64, tick: &Tick) {
         assert_eq!(tick.instrument, INSTRUMENT_NONE, "a tick of a feed names no instrument");

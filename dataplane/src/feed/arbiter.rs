@@ -1,5 +1,5 @@
-//! The arbiter: makes one stream of messages, each once and in order, of the redundant lines of a MoldUDP64
-//! feed (which number their messages alike, but may pack them differently).
+//! The arbiter: makes one stream of messages, each once and in order, of the redundant lines of a feed, which number
+//! their messages alike, but may pack them differently.
 //!
 //! - The line that brings a message first wins; what comes again is dropped, an overlap is cut.
 //! - A packet from beyond a hole is held in a bounded [window](super::window) until the hole is filled. The
@@ -12,24 +12,29 @@
 //!   must confirm it, as it must a jump of more than a million messages: one stray packet moves nothing.
 //! - A line without a packet of the session for `silence_ns` is silent. The feed is stale when for so long no
 //!   line brought or announced anything at or beyond the next number: lines that only repeat the past don't
-//!   make it live. A stale feed that begins again at message 1 under the same name begins a new session.
+//!   make it live. A stale feed that begins again at message 1 under the same name begins a new session; with some
+//!   [transports](Transport::RESTARTS) a feed that speaks does so, too.
 //!
 //! No I/O, no allocation after construction; any bytes are borne.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::config::{ArbiterConfig, ConfigError};
 use super::delivery::{Arrival, Delivery, Event, Sink};
 use super::line::{FeedCounters, Leads, Line};
 use super::stray::{JUMP_MESSAGES, Stray, StrayPacket};
+use super::transport::{Packet, SESSION_BYTES, Transport};
 use super::window::{Held, Hold, Window};
 use crate::cache::tick::Condition;
 use crate::limits::LINES_MAX;
-use crate::wire::moldudp64::{self, Packet, PacketKind, SESSION_BYTES};
+
+/// Messages that a line has announced before its beginning again at 1 can be a new session: fewer may be a repetition.
+const RESTART_MESSAGES: u64 = 1_024;
 
 /// One feed's arbitration.
 #[derive(Debug)]
-pub struct Arbiter {
+pub struct Arbiter<T> {
     session: [u8; SESSION_BYTES],
     /// The number that is delivered next; 0 = no session yet.
     next: u64,
@@ -54,6 +59,7 @@ pub struct Arbiter {
     started_ns: u64,
     condition: Condition,
     config: ArbiterConfig,
+    transport: PhantomData<T>,
 }
 
 /// A well-formed packet of the session.
@@ -88,8 +94,8 @@ enum Relation {
     Old,
 }
 
-impl Arbiter {
-    pub fn new(config: ArbiterConfig, counters: Arc<FeedCounters>) -> Result<Arbiter, ConfigError> {
+impl<T: Transport> Arbiter<T> {
+    pub fn new(config: ArbiterConfig, counters: Arc<FeedCounters>) -> Result<Self, ConfigError> {
         config.check()?;
         for line in &counters.lines[..config.lines] {
             line.silent.set(1);
@@ -113,6 +119,7 @@ impl Arbiter {
             started_ns: 0,
             condition: Condition::Waiting,
             config,
+            transport: PhantomData,
         })
     }
 
@@ -146,13 +153,13 @@ impl Arbiter {
         let counters = &self.counters.lines[arrival.line];
         counters.packets.add(1);
         counters.bytes.add(datagram.len() as u64);
-        let Ok(packet) = Packet::parse(datagram) else {
+        let Some(packet) = T::parse(datagram) else {
             counters.malformed.add(1);
             return;
         };
-        let (sequence, count) = (packet.sequence(), packet.message_count());
-        if self.settled && !silent && count != 0 && *packet.session() == self.session {
-            if sequence == self.next && packet.validate().is_ok() {
+        let Packet { sequence, count, blocks, .. } = packet;
+        if self.settled && !silent && count != 0 && packet.session == self.session {
+            if sequence == self.next && T::is_whole(&packet) {
                 let next = packet.sequence_next();
                 self.lines[arrival.line].speak(counters, sequence, next, arrival.now_ns);
                 counters.won.add(1);
@@ -162,7 +169,7 @@ impl Arbiter {
                 self.counters.next_sequence.set(next);
                 self.counters.messages.add(u64::from(count));
                 let (line, received_ns) = (arrival.line, arrival.received_ns);
-                sink.messages(Delivery { sequence, count, blocks: packet.blocks(), line, received_ns });
+                sink.messages(Delivery { sequence, count, blocks, line, received_ns });
                 return;
             }
             if self.is_past(sequence, count) && sequence >= self.gap_to {
@@ -218,23 +225,22 @@ impl Arbiter {
     #[cold]
     #[inline(never)]
     fn accept_unsettled<S: Sink>(&mut self, packet: Packet<'_>, arrival: Arrival, sink: &mut S) {
-        let (session, sequence, next) = (packet.session(), packet.sequence(), packet.sequence_next());
+        let Packet { session, sequence, count, ends_session, blocks } = packet;
+        let next = packet.sequence_next();
         let (line, now_ns) = (arrival.line, arrival.now_ns);
         // What is dropped as a duplicate is not walked: neither here nor when all is well.
-        let past = self.is_past(sequence, packet.message_count()) && *session == self.session;
-        let past = past && packet.kind() == PacketKind::Messages;
-        if sequence == 0 || (!past && packet.validate().is_err()) {
+        let past = count != 0 && self.is_past(sequence, count) && session == self.session;
+        if sequence == 0 || (!past && !T::is_whole(&packet)) {
             self.counters.lines[line].malformed.add(1);
             return;
         }
-        let ends_session = packet.kind() == PacketKind::EndOfSession;
-        let offer = Offer { sequence, next, ends_session, blocks: packet.blocks() };
-        let outcome = if self.stray.is_confirmed_by(line, session, sequence, next) {
-            self.follow_stray(session, offer, arrival, sink)
+        let offer = Offer { sequence, next, ends_session, blocks };
+        let outcome = if self.stray.is_confirmed_by(line, &session, sequence, next) {
+            self.follow_stray(&session, offer, arrival, sink)
         } else {
-            match self.relation(session, &offer) {
+            match self.relation(line, &session, &offer) {
                 Relation::Own => self.stray.forget(line),
-                Relation::New => self.begin(session, sequence, now_ns, sink),
+                Relation::New => self.begin(&session, sequence, now_ns, sink),
                 Relation::Old => {
                     self.counters.lines[line].old_session.add(1);
                     return;
@@ -243,8 +249,8 @@ impl Arbiter {
                     self.counters.lines[line].stray.add(1);
                     let received_ns = arrival.received_ns;
                     self.stray.keep(
-                        StrayPacket { session: *session, sequence, next, ends_session, line, received_ns },
-                        packet.blocks(),
+                        StrayPacket { session, sequence, next, ends_session, line, received_ns },
+                        blocks,
                     );
                     self.settle();
                     return;
@@ -262,14 +268,17 @@ impl Arbiter {
         self.settle();
     }
 
-    fn relation(&self, session: &[u8; SESSION_BYTES], offer: &Offer<'_>) -> Relation {
+    fn relation(&self, line: usize, session: &[u8; SESSION_BYTES], offer: &Offer<'_>) -> Relation {
         if self.next == 0 {
             return Relation::New;
         }
         if *session == self.session {
             let beyond = self.window.last().unwrap_or(self.next);
             let jumps = offer.sequence > beyond && offer.sequence - beyond > JUMP_MESSAGES;
-            let restarts = self.stale && offer.sequence == 1 && offer.next <= self.next && self.next > 1;
+            let restarts = offer.sequence == 1
+                && offer.next <= self.next
+                && self.next > 1
+                && (self.stale || (T::RESTARTS && self.lines[line].next > RESTART_MESSAGES));
             return if jumps || restarts { Relation::Stray } else { Relation::Own };
         }
         match (self.previous == Some(*session), self.stale, self.ended) {
@@ -398,7 +407,7 @@ impl Arbiter {
         }
         self.leads.first(line, sequence, received_ns);
         self.resume(sink);
-        hand_over(&mut self.next, &self.counters, &packet, blocks, sink);
+        hand_over::<T, _>(&mut self.next, &self.counters, &packet, blocks, sink);
         self.drain(sink);
         Outcome::Won
     }
@@ -421,7 +430,7 @@ impl Arbiter {
         while let Some(held) = self.window.pop(self.next) {
             if held.next > self.next {
                 self.resume(sink);
-                hand_over(&mut self.next, &self.counters, &held, self.window.blocks(&held), sink);
+                hand_over::<T, _>(&mut self.next, &self.counters, &held, self.window.blocks(&held), sink);
             } else if held.ends_session && held.next == self.next {
                 self.end(sink);
             }
@@ -529,7 +538,7 @@ impl Arbiter {
 }
 
 /// Delivers what of a packet is at or above `next`; there is some.
-fn hand_over<S: Sink>(
+fn hand_over<T: Transport, S: Sink>(
     next: &mut u64,
     counters: &FeedCounters,
     packet: &Held,
@@ -537,7 +546,7 @@ fn hand_over<S: Sink>(
     sink: &mut S,
 ) {
     for _ in packet.sequence..*next {
-        blocks = moldudp64::split_block(blocks).map_or(&[], |(_, rest)| rest);
+        blocks = T::split(blocks).map_or(&[], |(_, rest)| rest);
     }
     let sequence = std::mem::replace(next, packet.next);
     let count = (packet.next - sequence) as u16;

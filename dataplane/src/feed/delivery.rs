@@ -1,7 +1,7 @@
 //! What an arbiter takes and what it gives.
 
+use super::transport::{Messages, SESSION_BYTES, Transport};
 use crate::cache::tick::Condition;
-use crate::wire::moldudp64::{self, SESSION_BYTES};
 
 /// By which way and when a datagram came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Delivery<'p> {
     pub sequence: u64,
     /// At least 1.
     pub count: u16,
-    /// Exactly `count` blocks, each a u16 length and its message.
+    /// Exactly `count` blocks, as the transport has them.
     pub blocks: &'p [u8],
     pub line: usize,
     pub received_ns: u64,
@@ -31,8 +31,8 @@ pub struct Delivery<'p> {
 
 impl<'p> Delivery<'p> {
     #[inline(always)]
-    pub fn messages(&self) -> moldudp64::Messages<'p> {
-        moldudp64::Messages::new(self.count, self.blocks)
+    pub fn messages<T: Transport>(&self) -> Messages<'p, T> {
+        Messages::new(self.count, self.blocks)
     }
 }
 

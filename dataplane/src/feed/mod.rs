@@ -2,13 +2,22 @@
 
 pub mod arbiter;
 mod config;
+mod counters;
+mod decoder;
 mod delivery;
 pub mod itch50;
 pub mod line;
+mod protocol;
+mod publication;
 mod stray;
+pub mod transport;
 mod window;
 
 pub use arbiter::Arbiter;
 pub use config::{ArbiterConfig, ConfigError};
+pub use counters::DecoderCounters;
+pub use decoder::Decoder;
 pub use delivery::{Arrival, Delivery, Event, Sink};
 pub use line::{FeedCounters, LineCounters};
+pub use protocol::{Feed, Protocol};
+pub use publication::{Proof, Publication, Stamp};

@@ -3,7 +3,7 @@
 //! A new session, a jump far ahead, or a session that began again under its old name: each would throw away
 //! what the feed has, so no single packet can bring it about.
 
-use crate::wire::moldudp64::SESSION_BYTES;
+use super::transport::SESSION_BYTES;
 
 /// Messages within which packets belong together: one further ahead waits for a second one.
 pub(super) const JUMP_MESSAGES: u64 = 1 << 20;

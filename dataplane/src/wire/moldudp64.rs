@@ -138,14 +138,7 @@ impl<'a> Packet<'a> {
     /// Walks the blocks' lengths: exactly the announced number of them fills the datagram exactly.
     #[inline]
     pub fn validate(&self) -> Result<(), Malformed> {
-        if self.sequence().checked_add(u64::from(self.message_count())).is_none() {
-            return Err(Malformed::SequenceOverflow);
-        }
-        let mut rest = self.blocks;
-        for _ in 0..self.message_count() {
-            rest = split_block(rest).ok_or(Malformed::BlockTruncated)?.1;
-        }
-        if rest.is_empty() { Ok(()) } else { Err(Malformed::TrailingBytes) }
+        validate(self.sequence(), self.message_count(), self.blocks)
     }
 
     /// The messages. Of a packet that [`Packet::validate`] refuses, those before the first broken block.
@@ -194,6 +187,19 @@ impl<'a> Iterator for Messages<'a> {
 }
 
 impl std::iter::FusedIterator for Messages<'_> {}
+
+/// Whether `blocks` are exactly the messages `sequence`, `sequence + 1`, … that a header announces.
+#[inline(always)]
+pub fn validate(sequence: u64, message_count: u16, blocks: &[u8]) -> Result<(), Malformed> {
+    if sequence.checked_add(u64::from(message_count)).is_none() {
+        return Err(Malformed::SequenceOverflow);
+    }
+    let mut rest = blocks;
+    for _ in 0..message_count {
+        rest = split_block(rest).ok_or(Malformed::BlockTruncated)?.1;
+    }
+    if rest.is_empty() { Ok(()) } else { Err(Malformed::TrailingBytes) }
+}
 
 /// The first block's message and what is behind it; the same framing as in Nasdaq's files of ITCH messages.
 #[inline(always)]

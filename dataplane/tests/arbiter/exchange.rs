@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dataplane::cache::tick::Condition;
+use dataplane::feed::transport::Moldudp64;
 use dataplane::feed::{Arbiter, ArbiterConfig, Arrival, Delivery, Event, FeedCounters, Sink};
 
 pub const ONE: &[u8; 10] = b"SESSION001";
@@ -53,7 +54,7 @@ impl Sink for Record {
     fn messages(&mut self, delivery: Delivery<'_>) {
         assert_eq!(delivery.sequence, self.next, "not what is next: {delivery:?}");
         let mut count = 0;
-        for message in delivery.messages() {
+        for message in delivery.messages::<Moldudp64>() {
             assert_eq!(message, body(self.next), "not message {}", self.next);
             self.out.push(Out::Message(self.next));
             self.next += 1;
@@ -93,7 +94,7 @@ pub const CONFIG: ArbiterConfig = ArbiterConfig {
 
 /// An arbiter with its surroundings; the clock moves only by [`Desk::wait`].
 pub struct Desk {
-    pub arbiter: Arbiter,
+    pub arbiter: Arbiter<Moldudp64>,
     pub record: Record,
     pub now_ns: u64,
 }

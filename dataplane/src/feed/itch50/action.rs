@@ -1,6 +1,7 @@
 //! The action: what an order message does to a book, read off the wire but not yet done.
 
 use crate::book::Side;
+use crate::feed::Stamp;
 use crate::wire::itch50::{ItchError, Message, SIDE_BUY};
 
 /// What is to be done.
@@ -49,20 +50,14 @@ pub(super) enum Action {
 /// An action with what its message began with.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    pub sequence: u64,
-    /// Unix UTC; 0 = unknown.
-    pub exchange_ns: u64,
-    /// Unix UTC.
-    pub received_ns: u64,
+    pub stamp: Stamp,
     pub native_id: u16,
     pub action: Action,
 }
 
 impl Entry {
     pub const NONE: Entry = Entry {
-        sequence: 0,
-        exchange_ns: 0,
-        received_ns: 0,
+        stamp: Stamp { sequence: 0, exchange_ns: 0, received_ns: 0 },
         native_id: 0,
         action: Action::Delete { reference: 0 },
     };

@@ -8,23 +8,20 @@
 //! partial; after a loss, or a message that can't be right, all of the feed's rows are suspect until the next session.
 
 mod action;
-mod counters;
 mod instrument;
 mod publish;
-
-pub use counters::BookCounters;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::delivery::{Delivery, Event, Sink};
+use super::transport::Moldudp64;
+use super::{Decoder, DecoderCounters, Delivery, Event, Proof, Publication, Stamp};
 use crate::book::levels::{Levels, PRICE_MAX};
 use crate::book::orders::{Order, Orders};
 use crate::book::{Full, Side};
-use crate::cache::tick::{Condition, FeedState, INSTRUMENT_NONE, Quote, Reason, Session, Tick, flag};
+use crate::cache::tick::Reason;
 use crate::cache::writer::Writer;
 use crate::hint::Prefetch;
-use crate::time::NS_PER_S;
 use crate::wire::itch50::{ItchError, Message};
 use action::{Action, Asked, Entry};
 use bytemuck::Zeroable;
@@ -34,9 +31,10 @@ use instrument::{Instrument, LastTrade};
 const BATCH: usize = 32;
 /// Messages ahead of the one at hand whose instrument has come, so that its row can be asked for.
 const ROWS_AHEAD: usize = 6;
+/// Decimals of ITCH's prices.
+const PRICE_DECIMALS: u8 = 4;
 /// Stock locates have 16 bits.
 const NATIVE_IDS: usize = 1 << 16;
-const NS_PER_DAY: u64 = 86_400 * NS_PER_S;
 
 /// Tells the exchange's midnight (ns of Unix UTC) for a session that is seen at a time (ns of Unix UTC);
 /// 0 = unknown, and so are then all of the exchange's stamps.
@@ -44,7 +42,7 @@ pub type Midnight = Box<dyn Fn(u64) -> u64 + Send>;
 
 /// One feed's books and what is known of its instruments.
 pub struct Itch50<F> {
-    feed: u16,
+    publication: Publication,
     batch: [Entry; BATCH],
     batched: usize,
     levels: Levels,
@@ -52,28 +50,18 @@ pub struct Itch50<F> {
     instruments: Box<[Instrument]>,
     midnight: Midnight,
     midnight_unix_ns: u64,
-    /// [`flag::PARTIAL`] in a session that was joined late.
-    flags: u8,
-    state: FeedState,
-    /// The number of the message that comes next, for the ticks that concern the whole feed.
-    sequence: u64,
-    received_ns: u64,
-    /// The oldest stamp of the exchange among the messages since [`Itch50::take_oldest`]; `u64::MAX` = none.
-    oldest_exchange_ns: u64,
-    counters: Arc<BookCounters>,
     hints: PhantomData<F>,
 }
 
-/// A decoder and the writer to whom it publishes: what an arbiter delivers to.
-pub struct Publisher<'a, 'm, F> {
-    pub decoder: &'a mut Itch50<F>,
-    pub writer: &'a mut Writer<'m>,
-}
-
 impl<F: Prefetch> Itch50<F> {
-    pub fn new(feed: u16, orders_max: usize, midnight: Midnight, counters: Arc<BookCounters>) -> Itch50<F> {
+    pub fn new(
+        feed: u16,
+        orders_max: usize,
+        midnight: Midnight,
+        counters: Arc<DecoderCounters>,
+    ) -> Itch50<F> {
         Itch50 {
-            feed,
+            publication: Publication::new(feed, PRICE_DECIMALS, counters),
             batch: [Entry::NONE; BATCH],
             batched: 0,
             levels: Levels::new(orders_max),
@@ -81,50 +69,8 @@ impl<F: Prefetch> Itch50<F> {
             instruments: bytemuck::allocation::zeroed_slice_box(NATIVE_IDS),
             midnight,
             midnight_unix_ns: 0,
-            flags: 0,
-            state: FeedState::zeroed(),
-            sequence: 0,
-            received_ns: 0,
-            oldest_exchange_ns: u64::MAX,
-            counters,
             hints: PhantomData,
         }
-    }
-
-    /// The big tables' memory, for whoever wants to advise the kernel about it.
-    pub fn memory(&self) -> [&[u8]; 3] {
-        [self.orders.memory(), self.levels.memory(), bytemuck::cast_slice(&self.instruments)]
-    }
-
-    /// A packet has come, at that time of Unix UTC: what the arbiter makes of it is stamped so.
-    #[inline(always)]
-    pub fn arrive(&mut self, received_ns: u64) {
-        self.received_ns = received_ns;
-    }
-
-    /// The oldest of the exchange's stamps since the last call.
-    pub fn take_oldest(&mut self) -> Option<u64> {
-        let oldest_ns = std::mem::replace(&mut self.oldest_exchange_ns, u64::MAX);
-        (oldest_ns != u64::MAX).then_some(oldest_ns)
-    }
-
-    /// Does what has been read. To be called at the end of each burst.
-    #[inline]
-    pub fn flush(&mut self, writer: &mut Writer<'_>) {
-        let batched = std::mem::take(&mut self.batched);
-        if batched == 0 {
-            return;
-        }
-        for index in 0..batched {
-            if index + ROWS_AHEAD < batched {
-                let ahead = usize::from(self.batch[index + ROWS_AHEAD].native_id);
-                writer.prefetch_quote::<F>(self.instruments[ahead].row());
-            }
-            let entry = self.batch[index];
-            self.apply(&entry, writer);
-        }
-        self.counters.actions.add(batched as u64);
-        self.counters.orders.set(self.orders.live() as u64);
     }
 
     #[inline(always)]
@@ -142,11 +88,10 @@ impl<F: Prefetch> Itch50<F> {
         let native_id = u16::from_be_bytes([bytes[1], bytes[2]]);
         let stamp = [0, 0, bytes[5], bytes[6], bytes[7], bytes[8], bytes[9], bytes[10]];
         let exchange_ns = self.exchange_ns(u64::from_be_bytes(stamp));
-        if exchange_ns != 0 {
-            self.oldest_exchange_ns = self.oldest_exchange_ns.min(exchange_ns);
-        }
+        self.publication.see_exchange_ns(exchange_ns);
         self.ask_for(native_id, &action);
-        self.batch[self.batched] = Entry { sequence, exchange_ns, received_ns, native_id, action };
+        let stamp = Stamp { sequence, exchange_ns, received_ns };
+        self.batch[self.batched] = Entry { stamp, native_id, action };
         self.batched += 1;
         if self.batched == BATCH {
             self.flush(writer);
@@ -215,10 +160,10 @@ impl<F: Prefetch> Itch50<F> {
     #[inline(always)]
     fn add(&mut self, reference: u64, order: Order, entry: &Entry, writer: &mut Writer<'_>) {
         if order.price > PRICE_MAX || order.shares == 0 || order.native_id == 0 {
-            return self.malformed(entry.sequence, entry.received_ns, writer);
+            return self.malformed(&entry.stamp, writer);
         }
         if self.orders.find(reference).is_some() {
-            return self.malformed(entry.sequence, entry.received_ns, writer);
+            return self.malformed(&entry.stamp, writer);
         }
         let added = self.orders.insert(reference, order).and_then(|()| {
             self.levels.add(order.native_id, order.side, order.price, order.shares).inspect_err(|Full| {
@@ -228,8 +173,8 @@ impl<F: Prefetch> Itch50<F> {
             })
         });
         if added == Err(Full) {
-            self.counters.orders_full.add(1);
-            self.doubt(Reason::LimitFull, entry.sequence, entry.received_ns, writer);
+            self.publication.counters().orders_full.add(1);
+            self.publication.doubt(Reason::LimitFull, &entry.stamp, writer);
         }
     }
 
@@ -257,7 +202,7 @@ impl<F: Prefetch> Itch50<F> {
         let reduced = taken == 0 || self.levels.reduce(order.native_id, order.side, order.price, taken);
         debug_assert!(reduced, "an order's shares are at its level");
         if taken < shares || order.native_id != entry.native_id {
-            self.malformed(entry.sequence, entry.received_ns, writer);
+            self.malformed(&entry.stamp, writer);
         }
         self.settle(order.native_id, order.side, entry, writer);
         if let Some((trade_id, price)) = trade
@@ -307,7 +252,7 @@ impl<F: Prefetch> Itch50<F> {
         shares: u32,
         writer: &mut Writer<'_>,
     ) {
-        self.counters.unknown_orders.add(1);
+        self.publication.counters().unknown_orders.add(1);
         // The trade is told in full where it has a price of its own.
         if let Some((trade_id, Some(price))) = trade {
             let trade = LastTrade { trade_id, size: u64::from(shares), price, reserved: 0 };
@@ -316,19 +261,9 @@ impl<F: Prefetch> Itch50<F> {
     }
 
     #[cold]
-    fn malformed(&mut self, sequence: u64, received_ns: u64, writer: &mut Writer<'_>) {
-        self.counters.malformed.add(1);
-        self.doubt(Reason::Malformed, sequence, received_ns, writer);
-    }
-
-    /// From here on nothing of this session is proven.
-    #[cold]
-    fn doubt(&mut self, reason: Reason, sequence: u64, received_ns: u64, writer: &mut Writer<'_>) {
-        if self.state.proven_from == 0 {
-            self.state.proven_from = u64::MAX;
-            self.state.reason = reason as u8;
-            self.publish_state(sequence, received_ns, writer);
-        }
+    fn malformed(&mut self, stamp: &Stamp, writer: &mut Writer<'_>) {
+        self.publication.counters().malformed.add(1);
+        self.publication.doubt(Reason::Malformed, stamp, writer);
     }
 
     /// Messages that are not about orders, and bytes that are no message.
@@ -345,18 +280,15 @@ impl<F: Prefetch> Itch50<F> {
         let message = match asked {
             Ok(Asked::Other(message)) => message,
             Ok(Asked::Action(_)) => return,
-            Err(ItchError::UnknownType(_)) => return self.counters.unknown_types.add(1),
-            Err(ItchError::BadLength { .. }) => return self.malformed(sequence, received_ns, writer),
+            Err(ItchError::UnknownType(_)) => return self.publication.counters().unknown_types.add(1),
+            Err(ItchError::BadLength { .. }) => {
+                return self.malformed(&Stamp { sequence, exchange_ns: 0, received_ns }, writer);
+            }
         };
-        self.counters.others.add(1);
+        self.publication.counters().others.add(1);
         let head = message.head();
-        let entry = Entry {
-            sequence,
-            received_ns,
-            exchange_ns: self.exchange_ns(head.timestamp.ns()),
-            native_id: head.stock_locate.get(),
-            ..Entry::NONE
-        };
+        let stamp = Stamp { sequence, exchange_ns: self.exchange_ns(head.timestamp.ns()), received_ns };
+        let entry = Entry { stamp, native_id: head.stock_locate.get(), ..Entry::NONE };
         match message {
             Message::StockDirectory(directory) => self.define(&directory.stock, &entry, writer),
             Message::StockTradingAction(action) => {
@@ -379,54 +311,54 @@ impl<F: Prefetch> Itch50<F> {
                 *instrument = Instrument::zeroed();
             }
         }
-        self.midnight_unix_ns = (self.midnight)(self.received_ns);
-        self.flags = if late { flag::PARTIAL } else { 0 };
-        let reason = if late { Reason::LateStart } else { Reason::None };
-        self.state =
-            FeedState { reason: reason as u8, condition: self.state.condition, ..FeedState::zeroed() };
-        let session = Session {
-            session,
-            day: u32::try_from(self.midnight_unix_ns / NS_PER_DAY).unwrap_or(0),
-            ..Session::zeroed()
-        };
-        let head = self.head(INSTRUMENT_NONE, sequence, 0, self.received_ns);
-        self.publish(&head.with_payload(session), writer);
-        self.publish_state(sequence, self.received_ns, writer);
+        self.midnight_unix_ns = (self.midnight)(self.publication.received_ns());
+        self.publication.begin(session, self.midnight_unix_ns, sequence, late, writer);
     }
 }
 
-impl<F: Prefetch> Sink for Publisher<'_, '_, F> {
+impl<F: Prefetch> Decoder for Itch50<F> {
+    type Transport = Moldudp64;
+
     #[inline(always)]
-    fn messages(&mut self, delivery: Delivery<'_>) {
-        let mut sequence = delivery.sequence;
-        for message in delivery.messages() {
-            self.decoder.message(message, sequence, delivery.received_ns, self.writer);
-            sequence += 1;
-        }
-        self.decoder.sequence = sequence;
+    fn publication(&mut self) -> &mut Publication {
+        &mut self.publication
     }
 
-    fn event(&mut self, event: Event) {
-        let Publisher { decoder, writer } = self;
-        decoder.flush(writer);
+    #[inline(always)]
+    fn messages(&mut self, delivery: Delivery<'_>, writer: &mut Writer<'_>) {
+        for (sequence, message) in (delivery.sequence..).zip(delivery.messages::<Moldudp64>()) {
+            self.message(message, sequence, delivery.received_ns, writer);
+        }
+    }
+
+    #[inline]
+    fn flush(&mut self, writer: &mut Writer<'_>) {
+        let batched = std::mem::take(&mut self.batched);
+        if batched == 0 {
+            return;
+        }
+        for index in 0..batched {
+            if index + ROWS_AHEAD < batched {
+                let ahead = usize::from(self.batch[index + ROWS_AHEAD].native_id);
+                writer.prefetch_quote::<F>(self.instruments[ahead].row());
+            }
+            let entry = self.batch[index];
+            self.apply(&entry, writer);
+        }
+        self.publication.counters().actions.add(batched as u64);
+        self.publication.counters().orders.set(self.orders.live() as u64);
+    }
+
+    fn event(&mut self, event: Event, writer: &mut Writer<'_>) {
         match event {
-            Event::SessionStarted { session, sequence, late } => {
-                decoder.begin(session, sequence, late, writer);
-            }
-            Event::Gap { from, to } => {
-                decoder.state.missing += to - from;
-                decoder.state.proven_from = u64::MAX;
-                decoder.state.reason = Reason::Gap as u8;
-                decoder.publish_state(to, decoder.received_ns, writer);
-            }
-            Event::Condition(condition) => {
-                decoder.state.condition = condition as u8;
-                // Before the first session there are no rows to speak of.
-                if condition != Condition::Waiting {
-                    decoder.publish_state(decoder.sequence, decoder.received_ns, writer);
-                }
-            }
+            Event::SessionStarted { session, sequence, late } => self.begin(session, sequence, late, writer),
+            Event::Gap { from, to } => self.publication.gap(from, to, Proof::Never, writer),
+            Event::Condition(condition) => self.publication.condition(condition, writer),
             Event::SessionEnded { .. } => {}
         }
+    }
+
+    fn memory(&self) -> Vec<&[u8]> {
+        vec![self.orders.memory(), self.levels.memory(), bytemuck::cast_slice(&self.instruments)]
     }
 }

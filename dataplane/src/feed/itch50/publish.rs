@@ -1,9 +1,9 @@
 //! From what the decoder knows to ticks.
 
 use super::instrument::LastTrade;
-use super::{Entry, FeedState, INSTRUMENT_NONE, Itch50, NATIVE_IDS, Quote, Tick};
+use super::{Entry, Itch50, NATIVE_IDS};
 use crate::book::levels::Best;
-use crate::cache::tick::{self, Definition, PRICE_ABSENT, Payload, Reason, Status, Trade};
+use crate::cache::tick::{self, PRICE_ABSENT, Payload, Quote, Status, Trade};
 use crate::cache::writer::{InstrumentsFull, Writer};
 use crate::hint::Prefetch;
 use crate::wire::itch50;
@@ -21,42 +21,21 @@ fn price_and_size(best: Best) -> (i64, u32) {
 
 impl<F: Prefetch> Itch50<F> {
     #[inline(always)]
-    pub(super) fn head(&self, instrument: u32, sequence: u64, exchange_ns: u64, received_ns: u64) -> Tick {
-        Tick {
-            sequence,
-            exchange_ns,
-            received_ns,
-            instrument,
-            feed: self.feed,
-            flags: self.flags,
-            ..Tick::default()
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn publish(&mut self, tick: &Tick, writer: &mut Writer<'_>) {
-        writer.publish(tick);
-        self.counters.ticks.add(1);
-    }
-
-    #[inline(always)]
     fn publish_row<P: Payload>(
         &mut self,
         native_id: u16,
         payload: P,
         entry: &Entry,
         writer: &mut Writer<'_>,
-    ) -> bool {
+    ) {
         let row = match self.instruments[usize::from(native_id)].row() {
             Some(row) => row,
             None => match self.introduce(native_id, entry, writer) {
                 Ok(row) => row,
-                Err(InstrumentsFull) => return false,
+                Err(InstrumentsFull) => return,
             },
         };
-        let head = self.head(row, entry.sequence, entry.exchange_ns, entry.received_ns);
-        self.publish(&head.with_payload(payload), writer);
-        true
+        self.publication.publish_row(row, 0, payload, &entry.stamp, writer);
     }
 
     #[inline(always)]
@@ -64,9 +43,7 @@ impl<F: Prefetch> Itch50<F> {
         let [(bid_price, bid_size), (ask_price, ask_size)] =
             self.instruments[usize::from(native_id)].best().map(price_and_size);
         let quote = Quote { bid_price, ask_price, bid_size, ask_size };
-        if self.publish_row(native_id, quote, entry, writer) {
-            self.counters.quotes.add(1);
-        }
+        self.publish_row(native_id, quote, entry, writer);
     }
 
     #[inline(always)]
@@ -80,9 +57,7 @@ impl<F: Prefetch> Itch50<F> {
         self.instruments[usize::from(native_id)].record_trade(trade);
         let LastTrade { trade_id, size, price, .. } = trade;
         let trade = Trade { price: i64::from(price) * UNIT, size, trade_id };
-        if self.publish_row(native_id, trade, entry, writer) {
-            self.counters.trades.add(1);
-        }
+        self.publish_row(native_id, trade, entry, writer);
     }
 
     /// After a break: the last trade that still counts.
@@ -93,9 +68,7 @@ impl<F: Prefetch> Itch50<F> {
             size: last.size,
             trade_id: last.trade_id,
         });
-        if self.publish_row(entry.native_id, trade, entry, writer) {
-            self.counters.trades.add(1);
-        }
+        self.publish_row(entry.native_id, trade, entry, writer);
     }
 
     pub(super) fn publish_status(
@@ -107,15 +80,7 @@ impl<F: Prefetch> Itch50<F> {
     ) {
         let instrument = &mut self.instruments[usize::from(entry.native_id)];
         (instrument.trading_state, instrument.reason) = (state, reason);
-        if self.publish_row(entry.native_id, Status { state, reason, ..Status::zeroed() }, entry, writer) {
-            self.counters.statuses.add(1);
-        }
-    }
-
-    pub(super) fn publish_state(&mut self, sequence: u64, received_ns: u64, writer: &mut Writer<'_>) {
-        let state: FeedState = self.state;
-        let head = self.head(INSTRUMENT_NONE, sequence, 0, received_ns);
-        self.publish(&head.with_payload(state), writer);
+        self.publish_row(entry.native_id, Status { state, reason, ..Status::zeroed() }, entry, writer);
     }
 
     /// Gives a row to an instrument whose definition was not seen: it is called by its number.
@@ -137,35 +102,14 @@ impl<F: Prefetch> Itch50<F> {
         entry: &Entry,
         writer: &mut Writer<'_>,
     ) -> Result<u32, InstrumentsFull> {
-        let row = match writer.find(self.feed, name) {
-            Some((row, _)) => row,
-            None => writer.allocate().inspect_err(|InstrumentsFull| {
-                self.counters.instruments_full.add(1);
-                // The rows that there are stay as good as they were.
-                if self.state.reason == Reason::None as u8 {
-                    self.state.reason = Reason::LimitFull as u8;
-                    self.publish_state(entry.sequence, entry.received_ns, writer);
-                }
-            })?,
-        };
-        let instrument = &mut self.instruments[usize::from(native_id)];
-        instrument.set_row(row);
-        self.publish_definition(row, native_id, name, entry, writer);
+        let row = self.publication.row_for(name, &entry.stamp, writer)?;
+        self.instruments[usize::from(native_id)].set_row(row);
+        self.define_row(row, native_id, name, entry, writer);
         Ok(row)
     }
 
-    fn publish_definition(
-        &mut self,
-        row: u32,
-        native_id: u16,
-        name: &[u8],
-        entry: &Entry,
-        writer: &mut Writer<'_>,
-    ) {
-        let head = self.head(row, entry.sequence, entry.exchange_ns, entry.received_ns);
-        writer.define(row, &head, Definition::new(u32::from(native_id), name));
-        self.counters.ticks.add(1);
-        self.counters.definitions.add(1);
+    fn define_row(&self, row: u32, native_id: u16, name: &[u8], entry: &Entry, writer: &mut Writer<'_>) {
+        self.publication.define(row, 0, u32::from(native_id), name, &entry.stamp, writer);
     }
 
     /// Takes a stock's definition: it is called by its symbol from now on.
@@ -173,10 +117,10 @@ impl<F: Prefetch> Itch50<F> {
         let native_id = entry.native_id;
         let name = stock.trim_ascii_end();
         if native_id == 0 || name.is_empty() || name.contains(&0) {
-            return self.malformed(entry.sequence, entry.received_ns, writer);
+            return self.malformed(&entry.stamp, writer);
         }
         let instrument = self.instruments[usize::from(native_id)];
-        let found = writer.find(self.feed, name);
+        let found = self.publication.find(name, writer);
         if let Some((row, definition)) = found {
             if instrument.row() == Some(row) {
                 return;
@@ -184,18 +128,18 @@ impl<F: Prefetch> Itch50<F> {
             // Two stocks of one name would write the same row.
             let owner = self.instruments[definition.native_id as usize % NATIVE_IDS];
             if owner.row() == Some(row) {
-                return self.malformed(entry.sequence, entry.received_ns, writer);
+                return self.malformed(&entry.stamp, writer);
             }
         }
         match (instrument.row(), found) {
-            (Some(row), None) => self.publish_definition(row, native_id, name, entry, writer),
+            (Some(row), None) => self.define_row(row, native_id, name, entry, writer),
             (before, _) => {
                 if self.give_row(native_id, name, entry, writer).is_err() {
                     return;
                 }
                 if let Some(before) = before {
                     // Its number names nothing any more; what is known moves to the row of its name.
-                    self.publish_definition(before, native_id, b"", entry, writer);
+                    self.define_row(before, native_id, b"", entry, writer);
                     self.publish_all(native_id, entry, writer);
                 }
             }

@@ -1,12 +1,12 @@
-//! What the decoder counted.
+//! What a decoder counted: one set for all protocols, of which each uses its part.
 
 use crate::counters::Counter;
 
 /// Written by the worker, read by telemetry. What is wrong with the feed itself makes it suspect as well.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub struct BookCounters {
-    /// Messages that changed orders, or told trades.
+pub struct DecoderCounters {
+    /// Messages that changed books or quotes, or told trades.
     pub actions: Counter,
     /// All other messages of the protocol.
     pub others: Counter,
@@ -30,7 +30,7 @@ pub struct BookCounters {
     pub definitions: Counter,
 }
 
-impl BookCounters {
+impl DecoderCounters {
     /// Every counter by name, for whoever shows them all.
     pub fn entries(&self) -> [(&'static str, u64); 13] {
         [

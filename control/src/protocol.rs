@@ -1,0 +1,57 @@
+//! The protocols by the names that the configuration and the command line have for them.
+
+use crate::midnight::{DateError, midnight_before, midnight_of};
+use dataplane::feed;
+use dataplane::feed::itch50::Midnight;
+use dataplane::feed::transport::{Moldudp64, Transport};
+
+/// What a feed speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Nasdaq TotalView-ITCH 5.0 over MoldUDP64
+    Itch50,
+}
+
+/// Whether a datagram is of the transport, whole.
+fn is_of<T: Transport>(datagram: &[u8]) -> bool {
+    T::parse(datagram).is_some_and(|packet| T::is_whole(&packet))
+}
+
+impl Protocol {
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Itch50 => "itch50",
+        }
+    }
+
+    /// What carries it, for people.
+    pub fn transport(self) -> &'static str {
+        match self {
+            Protocol::Itch50 => "MoldUDP64",
+        }
+    }
+
+    /// Whether a datagram is one of this protocol's.
+    pub fn is_carried_by(self, datagram: &[u8]) -> bool {
+        match self {
+            Protocol::Itch50 => is_of::<Moldudp64>(datagram),
+        }
+    }
+
+    /// What a worker makes a feed of. `date` is the exchange's day; without it that on which a session is first seen.
+    pub fn setup(self, orders_max: usize, date: Option<&str>) -> Result<feed::Protocol, DateError> {
+        Ok(match self {
+            Protocol::Itch50 => feed::Protocol::Itch50 { orders_max, midnight: midnight(date)? },
+        })
+    }
+}
+
+fn midnight(date: Option<&str>) -> Result<Midnight, DateError> {
+    if let Some(date) = date {
+        let midnight_ns = midnight_of(date)?;
+        return Ok(Box::new(move |_| midnight_ns));
+    }
+    // A recording without stamps (an ITCH file) tells no day.
+    Ok(Box::new(|received_ns| if received_ns == 0 { 0 } else { midnight_before(received_ns).unwrap_or(0) }))
+}

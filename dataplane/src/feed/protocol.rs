@@ -1,0 +1,131 @@
+//! The protocols, and a feed of any of them. A new protocol is a variant here, and a folder beside this file.
+
+use std::sync::Arc;
+
+use super::arbiter::Arbiter;
+use super::config::{ArbiterConfig, ConfigError};
+use super::decoder::Decoder;
+use super::delivery::{Arrival, Delivery, Event, Sink};
+use super::itch50::{Itch50, Midnight};
+use crate::cache::writer::Writer;
+use crate::hint::Prefetch;
+use crate::telemetry::FeedTelemetry;
+
+/// What a feed speaks, with the sizes that its decoder is made with.
+pub enum Protocol {
+    /// Nasdaq TotalView-ITCH 5.0 over MoldUDP64.
+    Itch50 {
+        /// Orders that may be alive at once.
+        orders_max: usize,
+        midnight: Midnight,
+    },
+}
+
+/// One feed: its lines put together, and what they carry decoded.
+pub enum Feed<F: Prefetch> {
+    Itch50(Arbitrated<Itch50<F>>),
+}
+
+/// The arbiter and the decoder behind it.
+pub struct Arbitrated<D: Decoder> {
+    arbiter: Arbiter<D::Transport>,
+    decoder: D,
+}
+
+/// Does the same with whichever feed it is.
+macro_rules! each {
+    ($self:ident, $feed:ident => $do:expr) => {
+        match $self {
+            Feed::Itch50($feed) => $do,
+        }
+    };
+}
+
+impl<F: Prefetch> Feed<F> {
+    pub fn new(
+        index: u16,
+        protocol: Protocol,
+        config: ArbiterConfig,
+        telemetry: &FeedTelemetry,
+    ) -> Result<Feed<F>, ConfigError> {
+        let decoder = telemetry.decoder.clone();
+        let lines = &telemetry.lines;
+        Ok(match protocol {
+            Protocol::Itch50 { orders_max, midnight } => Feed::Itch50(Arbitrated::new(
+                config,
+                lines,
+                Itch50::new(index, orders_max, midnight, decoder),
+            )?),
+        })
+    }
+
+    /// Takes a UDP payload that came by one of its lines.
+    #[inline(always)]
+    pub fn accept(&mut self, payload: &[u8], arrival: Arrival, writer: &mut Writer<'_>) {
+        each!(self, feed => feed.accept(payload, arrival, writer));
+    }
+
+    /// Ends a burst: all that came is published. Returns the oldest of the exchange's stamps since the last call.
+    #[inline(always)]
+    pub fn flush(&mut self, writer: &mut Writer<'_>) -> Option<u64> {
+        each!(self, feed => {
+            feed.decoder.flush(writer);
+            feed.decoder.publication().take_oldest()
+        })
+    }
+
+    /// Sees to the timers; `now_ns` is monotonic.
+    #[inline(always)]
+    pub fn poll(&mut self, now_ns: u64, writer: &mut Writer<'_>) {
+        each!(self, feed => {
+            feed.decoder.poll(now_ns, writer);
+            feed.arbiter.poll(now_ns, &mut Deliverer { decoder: &mut feed.decoder, writer });
+        });
+    }
+
+    /// Gives up what is still missing: nothing will come any more.
+    pub fn finish(&mut self, now_ns: u64, writer: &mut Writer<'_>) {
+        each!(self, feed => feed.arbiter.finish(now_ns, &mut Deliverer { decoder: &mut feed.decoder, writer }));
+    }
+
+    /// The big tables' memory, for whoever wants to advise the kernel about it.
+    pub fn memory(&self) -> Vec<&[u8]> {
+        each!(self, feed => feed.decoder.memory())
+    }
+}
+
+impl<D: Decoder> Arbitrated<D> {
+    fn new(
+        config: ArbiterConfig,
+        counters: &Arc<super::FeedCounters>,
+        decoder: D,
+    ) -> Result<Self, ConfigError> {
+        Ok(Arbitrated { arbiter: Arbiter::new(config, counters.clone())?, decoder })
+    }
+
+    #[inline(always)]
+    fn accept(&mut self, payload: &[u8], arrival: Arrival, writer: &mut Writer<'_>) {
+        self.decoder.publication().arrive(arrival.received_ns);
+        self.arbiter.accept(payload, arrival, &mut Deliverer { decoder: &mut self.decoder, writer });
+    }
+}
+
+/// A decoder and the writer to whom it publishes: what an arbiter delivers to.
+struct Deliverer<'a, 'm, D> {
+    decoder: &'a mut D,
+    writer: &'a mut Writer<'m>,
+}
+
+impl<D: Decoder> Sink for Deliverer<'_, '_, D> {
+    #[inline(always)]
+    fn messages(&mut self, delivery: Delivery<'_>) {
+        let next = delivery.sequence + u64::from(delivery.count);
+        self.decoder.messages(delivery, self.writer);
+        self.decoder.publication().sequence = next;
+    }
+
+    fn event(&mut self, event: Event) {
+        self.decoder.flush(self.writer);
+        self.decoder.event(event, self.writer);
+    }
+}
