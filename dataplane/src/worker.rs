@@ -11,7 +11,7 @@ use crate::limits::{BURST_MAX, FEEDS_MAX, FRAME_BYTES_MAX, LINES_MAX, PORTS_MAX}
 use crate::port::{Frame, Medium, Port};
 use crate::telemetry::{FeedTelemetry, PortTelemetry, Telemetry};
 use crate::time::{Clock, NS_PER_MS};
-use crate::wire::datagram::{self, Parsed};
+use crate::wire::datagram::{self, Datagram, Parsed};
 
 /// How often the devices' own counters are looked at.
 const DEVICE_COUNTERS_INTERVAL_NS: u64 = 100 * NS_PER_MS;
@@ -347,6 +347,14 @@ struct Received<'f> {
     payload: &'f [u8],
 }
 
+impl<'f> From<Datagram<'f>> for Received<'f> {
+    #[inline(always)]
+    fn from(datagram: Datagram<'f>) -> Self {
+        let Datagram { source, destination, payload, .. } = datagram;
+        Received { source: *source.ip(), destination, payload }
+    }
+}
+
 /// The datagram in a frame; `None` = there is none for a line, which is counted, or noted in `control` for the host.
 #[inline(always)]
 fn datagram_of<'f>(
@@ -361,12 +369,24 @@ fn datagram_of<'f>(
         let Frame { source, destination, bytes, .. } = *frame;
         return Some(Received { source, destination, payload: bytes });
     }
+    match datagram::parse_plain(frame.bytes) {
+        Some(datagram) if vlan.is_none() => Some(Received::from(datagram)),
+        _ => datagram_of_other(frame, vlan, index, control, counters),
+    }
+}
+
+/// The same for a frame with tags or IP options, or that is no datagram.
+#[inline(never)]
+fn datagram_of_other<'f>(
+    frame: &Frame<'f>,
+    vlan: Option<u16>,
+    index: usize,
+    control: &mut Vec<usize>,
+    counters: &PortTelemetry,
+) -> Option<Received<'f>> {
     match datagram::parse(frame.bytes) {
         Ok(Parsed::Udp(datagram)) if vlan.is_some() && datagram.vlan != vlan => counters.other_vlan.add(1),
-        Ok(Parsed::Udp(datagram)) => {
-            let source = *datagram.source.ip();
-            return Some(Received { source, destination: datagram.destination, payload: datagram.payload });
-        }
+        Ok(Parsed::Udp(datagram)) => return Some(Received::from(datagram)),
         Ok(Parsed::Arp { .. } | Parsed::Igmp { .. }) => control.push(index),
         Err(reject) => counters.rejected[reject as usize].add(1),
     }

@@ -77,7 +77,7 @@ fn first_chunk(native_id: u16, side: Side) -> usize {
 }
 
 impl Chunk {
-    /// How many levels are better than `key`.
+    /// How many levels are better than `key`: they come first.
     #[inline(always)]
     fn better(&self, key: i32) -> usize {
         self.keys.iter().map(|held| i32::from(*held > key)).sum::<i32>() as usize
@@ -150,12 +150,14 @@ impl Levels {
         if chunk.levels == 0 { Best::NONE } else { level(side, chunk.keys[0], chunk.shares[0]) }
     }
 
-    /// Asks for the best levels of a side.
+    /// Asks for the best levels of both sides.
     #[inline(always)]
-    pub fn prefetch<F: Prefetch>(&self, native_id: u16, side: Side) {
-        let chunk = &self.chunks[first_chunk(native_id, side)];
-        F::prefetch(&chunk.keys);
-        F::prefetch(&chunk.shares);
+    pub fn prefetch<F: Prefetch>(&self, native_id: u16) {
+        let first = first_chunk(native_id, Side::Bid);
+        for chunk in &self.chunks[first..first + 2] {
+            F::prefetch(&chunk.keys);
+            F::prefetch(&chunk.shares);
+        }
     }
 
     /// Adds shares at a price.

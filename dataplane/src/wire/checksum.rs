@@ -49,6 +49,13 @@ impl Sum {
     }
 }
 
+/// Whether an IPv4 header without options is intact. The order of a word's bytes makes no difference to that.
+#[inline(always)]
+pub fn is_header_intact(header: &[u8; 20]) -> bool {
+    let (words, _) = header.as_chunks::<4>();
+    Sum(words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum()).is_intact()
+}
+
 /// The checksum of `bytes`, in which its own place is 0.
 pub fn checksum(bytes: &[u8]) -> u16 {
     Sum::default().with(bytes).checksum()

@@ -11,7 +11,7 @@ use crate::wire::ethernet::{
 };
 use crate::wire::{arp, checksum, ipv4, udp};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// A UDP datagram, in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +106,40 @@ impl Reject {
             Reject::UdpLength => "udp_length",
         }
     }
+}
+
+/// The headers of a frame as nearly all are: without tags, without IP options.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct PlainHeaders {
+    ethernet: ethernet::Header,
+    ipv4: ipv4::Header,
+    udp: udp::Header,
+}
+
+/// The datagram of a frame with such headers, found with a single decision; `None` = [`parse`] must look.
+#[inline(always)]
+pub fn parse_plain(frame: &[u8]) -> Option<Datagram<'_>> {
+    let (PlainHeaders { ethernet, ipv4, udp }, behind) = PlainHeaders::ref_from_prefix(frame).ok()?;
+    let (total_bytes, udp_bytes) = (usize::from(ipv4.total_length.get()), usize::from(udp.length.get()));
+    let headers_bytes = size_of::<ipv4::Header>() + size_of::<udp::Header>();
+    let is_plain = (ethernet.ethertype.get() == ETHERTYPE_IPV4)
+        & (ipv4.version_ihl == ipv4::VERSION_IHL_PLAIN)
+        & (ipv4.protocol == ipv4::PROTOCOL_UDP)
+        & !ipv4.is_fragment()
+        & (udp_bytes >= size_of::<udp::Header>())
+        & (size_of::<ipv4::Header>() + udp_bytes <= total_bytes)
+        & (total_bytes <= headers_bytes + behind.len())
+        & checksum::is_header_intact(zerocopy::transmute_ref!(ipv4));
+    if !is_plain {
+        return None;
+    }
+    Some(Datagram {
+        vlan: None,
+        source: SocketAddrV4::new(ipv4.source.into(), udp.source_port.get()),
+        destination: SocketAddrV4::new(ipv4.destination.into(), udp.destination_port.get()),
+        payload: behind.get(..udp_bytes - size_of::<udp::Header>())?,
+    })
 }
 
 /// Finds what `frame`, which begins with an Ethernet header and has no check sequence, carries.

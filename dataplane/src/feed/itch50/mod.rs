@@ -23,7 +23,7 @@ use crate::cache::tick::Reason;
 use crate::cache::writer::Writer;
 use crate::hint::Prefetch;
 use crate::wire::itch50::{ItchError, Message};
-use action::{Action, Asked, Entry};
+use action::{Action, Entry};
 use bytemuck::Zeroable;
 use instrument::{Instrument, LastTrade};
 
@@ -53,6 +53,12 @@ pub struct Itch50<F> {
     hints: PhantomData<F>,
 }
 
+/// A stamp of the day as Unix UTC; 0 = the day is unknown.
+#[inline(always)]
+fn exchange_ns(midnight_unix_ns: u64, since_midnight_ns: u64) -> u64 {
+    if midnight_unix_ns == 0 { 0 } else { midnight_unix_ns + since_midnight_ns }
+}
+
 impl<F: Prefetch> Itch50<F> {
     pub fn new(
         feed: u16,
@@ -74,99 +80,66 @@ impl<F: Prefetch> Itch50<F> {
     }
 
     #[inline(always)]
-    fn exchange_ns(&self, since_midnight_ns: u64) -> u64 {
-        if self.midnight_unix_ns == 0 { 0 } else { self.midnight_unix_ns + since_midnight_ns }
-    }
-
-    #[inline(always)]
     fn message(&mut self, bytes: &[u8], sequence: u64, received_ns: u64, writer: &mut Writer<'_>) {
-        let action = match action::read(bytes) {
-            Ok(Asked::Action(action)) => action,
+        let entry = &mut self.batch[self.batched];
+        match action::read(bytes, entry) {
+            Ok(None) => {}
             other => return self.uncommon(other, sequence, received_ns, writer),
-        };
+        }
         // `read` has seen that there is a head.
-        let native_id = u16::from_be_bytes([bytes[1], bytes[2]]);
+        entry.native_id = u16::from_be_bytes([bytes[1], bytes[2]]);
         let stamp = [0, 0, bytes[5], bytes[6], bytes[7], bytes[8], bytes[9], bytes[10]];
-        let exchange_ns = self.exchange_ns(u64::from_be_bytes(stamp));
+        let exchange_ns = exchange_ns(self.midnight_unix_ns, u64::from_be_bytes(stamp));
+        entry.stamp = Stamp { sequence, exchange_ns, received_ns };
         self.publication.see_exchange_ns(exchange_ns);
-        self.ask_for(native_id, &action);
-        let stamp = Stamp { sequence, exchange_ns, received_ns };
-        self.batch[self.batched] = Entry { stamp, native_id, action };
+        // What the action will need is asked for.
+        let entry = &self.batch[self.batched];
+        self.orders.prefetch::<F>(entry.reference);
+        if entry.action == Action::Replace {
+            self.orders.prefetch::<F>(entry.other);
+        }
+        self.levels.prefetch::<F>(entry.native_id);
+        F::prefetch(&self.instruments[usize::from(entry.native_id)]);
         self.batched += 1;
         if self.batched == BATCH {
             self.flush(writer);
         }
     }
 
-    /// Asks for the memory that the action will need.
-    #[inline(always)]
-    fn ask_for(&self, native_id: u16, action: &Action) {
-        match *action {
-            Action::Add { reference, side, .. } => {
-                self.orders.prefetch::<F>(reference);
-                self.levels.prefetch::<F>(native_id, side);
-            }
-            Action::Execute { reference, .. }
-            | Action::ExecuteAt { reference, .. }
-            | Action::Cancel { reference, .. }
-            | Action::Delete { reference } => {
-                self.orders.prefetch::<F>(reference);
-                self.levels.prefetch::<F>(native_id, Side::Bid);
-                self.levels.prefetch::<F>(native_id, Side::Ask);
-            }
-            Action::Replace { reference, new_reference, .. } => {
-                self.orders.prefetch::<F>(reference);
-                self.orders.prefetch::<F>(new_reference);
-                self.levels.prefetch::<F>(native_id, Side::Bid);
-                self.levels.prefetch::<F>(native_id, Side::Ask);
-            }
-            Action::Trade { .. } => {}
-        }
-        F::prefetch(&self.instruments[usize::from(native_id)]);
-    }
-
     #[inline(always)]
     fn apply(&mut self, entry: &Entry, writer: &mut Writer<'_>) {
         match entry.action {
-            Action::Add { reference, price, shares, side } => {
-                let order = Order { price, shares, native_id: entry.native_id, side };
-                self.add(reference, order, entry, writer);
-                self.settle(entry.native_id, side, entry, writer);
+            Action::Add => {
+                self.add(entry.reference, entry.native_id, entry.side, entry, writer);
+                self.settle(entry.native_id, entry.side, entry, writer);
             }
-            Action::Delete { reference } => self.reduce(reference, None, None, entry, writer),
-            Action::Cancel { reference, shares } => self.reduce(reference, Some(shares), None, entry, writer),
-            Action::Execute { reference, shares, trade_id } => {
-                self.reduce(reference, Some(shares), Some((trade_id, None)), entry, writer);
-            }
-            Action::ExecuteAt { reference, shares, trade_id, price, printable } => {
-                let trade = printable.then_some((trade_id, Some(price)));
-                self.reduce(reference, Some(shares), trade, entry, writer);
-            }
-            Action::Replace { reference, new_reference, price, shares } => {
-                self.replace(reference, new_reference, price, shares, entry, writer);
-            }
-            Action::Trade { size: 0, .. } => {}
-            Action::Trade { price, size, trade_id } => {
-                self.publish_trade(
-                    entry.native_id,
-                    LastTrade { trade_id, size, price, reserved: 0 },
-                    entry,
-                    writer,
-                );
-            }
+            Action::Execute
+            | Action::ExecuteAt
+            | Action::ExecuteUnprinted
+            | Action::Cancel
+            | Action::Delete => self.reduce(entry, writer),
+            Action::Replace => self.replace(entry, writer),
+            Action::Trade if entry.size == 0 => {}
+            Action::Trade => self.trade(entry.native_id, entry.price, entry.size, entry, writer),
         }
     }
 
     #[inline(always)]
-    fn add(&mut self, reference: u64, order: Order, entry: &Entry, writer: &mut Writer<'_>) {
-        if order.price > PRICE_MAX || order.shares == 0 || order.native_id == 0 {
-            return self.malformed(&entry.stamp, writer);
-        }
-        if self.orders.find(reference).is_some() {
+    fn trade(&mut self, native_id: u16, price: u32, size: u64, entry: &Entry, writer: &mut Writer<'_>) {
+        let trade = LastTrade { trade_id: entry.other, size, price, reserved: 0 };
+        self.publish_trade(native_id, trade, entry, writer);
+    }
+
+    /// Adds an order with the entry's price and size.
+    #[inline(always)]
+    fn add(&mut self, reference: u64, native_id: u16, side: Side, entry: &Entry, writer: &mut Writer<'_>) {
+        let order = Order { price: entry.price, shares: entry.size as u32, native_id, side };
+        let can_be = order.price <= PRICE_MAX && order.shares != 0 && native_id != 0;
+        if !can_be || self.orders.find(reference).is_some() {
             return self.malformed(&entry.stamp, writer);
         }
         let added = self.orders.insert(reference, order).and_then(|()| {
-            self.levels.add(order.native_id, order.side, order.price, order.shares).inspect_err(|Full| {
+            self.levels.add(native_id, side, order.price, order.shares).inspect_err(|Full| {
                 if let Some((place, _)) = self.orders.find(reference) {
                     self.orders.remove(place);
                 }
@@ -178,22 +151,13 @@ impl<F: Prefetch> Itch50<F> {
         }
     }
 
-    /// Takes shares (`None` = all) off an order, by a trade if one is given: its number, and its price if that is not
-    /// the order's.
+    /// Takes shares off an order, by a trade or without one.
     #[inline(always)]
-    fn reduce(
-        &mut self,
-        reference: u64,
-        shares: Option<u32>,
-        trade: Option<(u64, Option<u32>)>,
-        entry: &Entry,
-        writer: &mut Writer<'_>,
-    ) {
-        let Some((place, order)) = self.orders.find(reference) else {
-            return self.unknown_order(entry, trade, shares.unwrap_or(0), writer);
+    fn reduce(&mut self, entry: &Entry, writer: &mut Writer<'_>) {
+        let Some((place, order)) = self.orders.find(entry.reference) else {
+            return self.unknown_order(entry, writer);
         };
-        let shares = shares.unwrap_or(order.shares);
-        let taken = shares.min(order.shares);
+        let taken = entry.size.min(u64::from(order.shares)) as u32;
         if taken == order.shares {
             self.orders.remove(place);
         } else {
@@ -201,36 +165,30 @@ impl<F: Prefetch> Itch50<F> {
         }
         let reduced = taken == 0 || self.levels.reduce(order.native_id, order.side, order.price, taken);
         debug_assert!(reduced, "an order's shares are at its level");
-        if taken < shares || order.native_id != entry.native_id {
+        let is_too_much = u64::from(taken) < entry.size && entry.action != Action::Delete;
+        if is_too_much || order.native_id != entry.native_id {
             self.malformed(&entry.stamp, writer);
         }
         self.settle(order.native_id, order.side, entry, writer);
-        if let Some((trade_id, price)) = trade
-            && taken != 0
-        {
-            let price = price.unwrap_or(order.price);
-            let trade = LastTrade { trade_id, size: u64::from(taken), price, reserved: 0 };
-            self.publish_trade(order.native_id, trade, entry, writer);
+        let price = match entry.action {
+            Action::Execute => order.price,
+            Action::ExecuteAt => entry.price,
+            _ => return,
+        };
+        if taken != 0 {
+            self.trade(order.native_id, price, taken.into(), entry, writer);
         }
     }
 
     #[inline(always)]
-    fn replace(
-        &mut self,
-        reference: u64,
-        new_reference: u64,
-        price: u32,
-        shares: u32,
-        entry: &Entry,
-        writer: &mut Writer<'_>,
-    ) {
-        let Some((place, old)) = self.orders.find(reference) else {
-            return self.unknown_order(entry, None, 0, writer);
+    fn replace(&mut self, entry: &Entry, writer: &mut Writer<'_>) {
+        let Some((place, old)) = self.orders.find(entry.reference) else {
+            return self.unknown_order(entry, writer);
         };
         self.orders.remove(place);
         let reduced = self.levels.reduce(old.native_id, old.side, old.price, old.shares);
         debug_assert!(reduced, "an order's shares are at its level");
-        self.add(new_reference, Order { price, shares, ..old }, entry, writer);
+        self.add(entry.other, old.native_id, old.side, entry, writer);
         self.settle(old.native_id, old.side, entry, writer);
     }
 
@@ -245,18 +203,11 @@ impl<F: Prefetch> Itch50<F> {
 
     /// An order that was never shown, or in a past that was not seen: the top of the book can't depend on it.
     #[cold]
-    fn unknown_order(
-        &mut self,
-        entry: &Entry,
-        trade: Option<(u64, Option<u32>)>,
-        shares: u32,
-        writer: &mut Writer<'_>,
-    ) {
+    fn unknown_order(&mut self, entry: &Entry, writer: &mut Writer<'_>) {
         self.publication.counters().unknown_orders.add(1);
         // The trade is told in full where it has a price of its own.
-        if let Some((trade_id, Some(price))) = trade {
-            let trade = LastTrade { trade_id, size: u64::from(shares), price, reserved: 0 };
-            self.publish_trade(entry.native_id, trade, entry, writer);
+        if entry.action == Action::ExecuteAt {
+            self.trade(entry.native_id, entry.price, entry.size, entry, writer);
         }
     }
 
@@ -271,15 +222,15 @@ impl<F: Prefetch> Itch50<F> {
     #[inline(never)]
     fn uncommon(
         &mut self,
-        asked: Result<Asked<'_>, ItchError>,
+        message: Result<Option<Message<'_>>, ItchError>,
         sequence: u64,
         received_ns: u64,
         writer: &mut Writer<'_>,
     ) {
         self.flush(writer);
-        let message = match asked {
-            Ok(Asked::Other(message)) => message,
-            Ok(Asked::Action(_)) => return,
+        let message = match message {
+            Ok(Some(message)) => message,
+            Ok(None) => return,
             Err(ItchError::UnknownType(_)) => return self.publication.counters().unknown_types.add(1),
             Err(ItchError::BadLength { .. }) => {
                 return self.malformed(&Stamp { sequence, exchange_ns: 0, received_ns }, writer);
@@ -287,7 +238,11 @@ impl<F: Prefetch> Itch50<F> {
         };
         self.publication.counters().others.add(1);
         let head = message.head();
-        let stamp = Stamp { sequence, exchange_ns: self.exchange_ns(head.timestamp.ns()), received_ns };
+        let stamp = Stamp {
+            sequence,
+            exchange_ns: exchange_ns(self.midnight_unix_ns, head.timestamp.ns()),
+            received_ns,
+        };
         let entry = Entry { stamp, native_id: head.stock_locate.get(), ..Entry::NONE };
         match message {
             Message::StockDirectory(directory) => self.define(&directory.stock, &entry, writer),
