@@ -41,21 +41,29 @@ pub enum AffinityError {
     Unknown(io::Error),
 }
 
-/// Ties the calling thread to one core.
+/// Ties the calling thread to one core, be it among those that the thread has now or not: with `isolcpus` every process
+/// begins without the isolated cores, and takes them by name. Only a cpuset keeps it from that.
 pub fn pin_to_core(core: usize) -> Result<(), AffinityError> {
-    let allowed = allowed_cores().map_err(AffinityError::Unknown)?;
-    if !allowed.contains(&core) {
-        return Err(AffinityError::NotAllowed { core, allowed });
+    let not_allowed = || {
+        allowed_cores()
+            .map_or_else(AffinityError::Unknown, |allowed| AffinityError::NotAllowed { core, allowed })
+    };
+    if core >= libc::CPU_SETSIZE as usize {
+        return Err(not_allowed());
     }
     // SAFETY: an all-zero `cpu_set_t` is the empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `core` is in the set that the kernel gave, so it lies within `CPU_SETSIZE`.
+    // SAFETY: `core` is below `CPU_SETSIZE`.
     unsafe { libc::CPU_SET(core, &mut set) };
     // SAFETY: `set` lives through the call and its true size is given; 0 is the calling thread.
-    if unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) } != 0 {
-        return Err(AffinityError::Refused { core, cause: io::Error::last_os_error() });
+    if unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) } == 0 {
+        return Ok(());
     }
-    Ok(())
+    match io::Error::last_os_error() {
+        // None of the set exists, or the cpuset holds none of it.
+        cause if cause.raw_os_error() == Some(libc::EINVAL) => Err(not_allowed()),
+        cause => Err(AffinityError::Refused { core, cause }),
+    }
 }
 
 /// The cores that the calling thread may run on, ascending.
@@ -86,9 +94,23 @@ mod tests {
     }
 
     #[test]
+    fn a_core_that_the_thread_does_not_have_yet_can_be_taken() {
+        let cores = allowed_cores().unwrap();
+        let (first, last) = (cores[0], *cores.last().unwrap());
+        let pinned = std::thread::spawn(move || {
+            pin_to_core(first).unwrap();
+            pin_to_core(last).unwrap();
+            allowed_cores().unwrap()
+        });
+        assert_eq!(pinned.join().unwrap(), [last]);
+    }
+
+    #[test]
     fn an_absent_core_is_named_with_those_that_exist() {
-        let message = pin_to_core(1_000_000).unwrap_err().to_string();
-        assert!(message.contains("1000000") && message.contains("AllowedCPUs"), "{message}");
+        for core in [1_000, 1_000_000] {
+            let message = pin_to_core(core).unwrap_err().to_string();
+            assert!(message.contains(&core.to_string()) && message.contains("AllowedCPUs"), "{message}");
+        }
     }
 
     #[test]
