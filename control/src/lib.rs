@@ -4,6 +4,7 @@ pub mod client;
 pub mod config;
 pub mod decode;
 pub mod demo;
+pub mod doctor;
 pub mod exchange;
 pub mod latency;
 pub mod metrics;

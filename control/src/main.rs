@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use control::client::{self, get, status, verify, watch};
 use control::decode::{self, DecodeArgs};
 use control::demo::{self, DemoArgs};
+use control::doctor::{self, DoctorArgs};
 use control::exchange::{self, ExchangeArgs};
 use control::runner::{self, RunArgs};
 use control::stop;
@@ -29,12 +30,21 @@ enum Command {
     Status(status::StatusArgs),
     Verify(verify::VerifyArgs),
     Demo(DemoArgs),
+    Doctor(DoctorArgs),
 }
 
 fn main() -> ExitCode {
-    let (name, result) = run(Tickplane::parse().command.unwrap_or_else(default_command));
+    let command = match Tickplane::try_parse() {
+        Ok(parsed) => parsed.command.unwrap_or_else(default_command),
+        Err(error) => {
+            // Help goes to the standard output and is no error; clap's own status for one, 2, says other things here.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    let (name, result) = run(command);
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("tickplane {name}: {error}");
             ExitCode::FAILURE
@@ -47,9 +57,12 @@ fn default_command() -> Command {
     Tickplane::parse_from(["tickplane", "demo"]).command.expect("a subcommand is given")
 }
 
-fn run(command: Command) -> (&'static str, Result<(), String>) {
+fn run(command: Command) -> (&'static str, Result<ExitCode, String>) {
     let text = |error: client::ClientError| error.to_string();
-    match command {
+    let (name, result) = match command {
+        Command::Doctor(args) => {
+            return ("doctor", doctor::run(&args).map(ExitCode::from).map_err(|error| error.to_string()));
+        }
         Command::Run(args) => {
             ("run", runner::run(&args, &stop::on_signals()).map_err(|error| error.to_string()))
         }
@@ -68,5 +81,6 @@ fn run(command: Command) -> (&'static str, Result<(), String>) {
             ("demo", demo::run(&args, &stop::on_signals()).map_err(|error| error.to_string()))
         }
         Command::Verify(args) => ("verify", client::block_on(verify::run(&args)).map_err(text)),
-    }
+    };
+    (name, result.map(|()| ExitCode::SUCCESS))
 }

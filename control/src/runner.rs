@@ -31,6 +31,7 @@ Examples:
 
 /// What runs without a configuration.
 const EMBEDDED: &str = include_str!("../../configs/embedded.toml");
+pub(crate) const EMBEDDED_NAME: &str = "configs/embedded.toml (built in)";
 /// Rounds without a frame before the worker idles.
 const IDLE_ROUNDS: u32 = 64;
 /// How long a parked worker sleeps at most: its timers are due to within that.
@@ -80,12 +81,17 @@ pub enum RunError {
     WorkerEnded,
 }
 
+/// The file's configuration, or the embedded default.
+pub fn read_config(file: Option<&Path>) -> Result<Config, ConfigError> {
+    match file {
+        Some(path) => Config::read(path),
+        None => Config::parse(Path::new(EMBEDDED_NAME), EMBEDDED),
+    }
+}
+
 /// Runs until `stop`.
 pub fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
-    let config = match &args.config {
-        Some(path) => Config::read(path)?,
-        None => Config::parse(Path::new("configs/embedded.toml (built in)"), EMBEDDED)?,
-    };
+    let config = read_config(args.config.as_deref())?;
     if args.check {
         println!("good: {} ports, {} feeds", config.ports.len(), config.feeds.len());
         return Ok(());
