@@ -2,7 +2,7 @@
 //! make it panic.
 
 use dataplane::wire::checksum;
-use dataplane::wire::datagram::{Datagram, OVERHEAD_BYTES, Parsed, Reject, parse, write};
+use dataplane::wire::datagram::{Datagram, OVERHEAD_BYTES, Parsed, Reject, parse, readdress, write};
 use dataplane::wire::ethernet::{MacAddress, multicast_mac};
 use proptest::prelude::*;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -54,6 +54,59 @@ fn payload(parsed: Result<Parsed<'_>, Reject>) -> Result<Vec<u8>, Reject> {
 fn datagrams() -> impl Strategy<Value = (Option<u16>, [u32; 2], [u16; 2], Vec<u8>)> {
     let vlan = prop::option::of(1..4095u16);
     (vlan, any::<[u32; 2]>(), any::<[u16; 2]>(), prop::collection::vec(any::<u8>(), 0..2000))
+}
+
+proptest! {
+    /// What is readdressed is, byte for byte, what would have been written to the new destination.
+    #[test]
+    fn a_frame_is_readdressed_as_if_it_had_been_written_so(
+        (vlan, [source, group], [source_port, port], payload) in datagrams(),
+        outer: bool,
+        has_checksum: bool,
+        padding in prop::collection::vec(any::<u8>(), 0..20),
+    ) {
+        let source = SocketAddrV4::new(source.into(), source_port);
+        let before = "233.54.12.111:26477".parse().unwrap();
+        let after = SocketAddrV4::new(Ipv4Addr::from(group & 0x0FFF_FFFF | 0xE000_0000), port);
+        let made = |destination| {
+            let mut frame = frame(&Datagram { vlan, source, destination, payload: &payload });
+            if outer {
+                frame.splice(12..12, [0x88, 0xA8, 0, 9]);
+            }
+            if !has_checksum {
+                let udp = frame.len() - payload.len() - 8;
+                frame[udp + 6..udp + 8].fill(0);
+            }
+            frame.extend(&padding);
+            frame
+        };
+        let mut changed = made(before);
+        prop_assert_eq!(readdress(&mut changed, after), Ok(()));
+        prop_assert_eq!(changed, made(after));
+    }
+
+    #[test]
+    fn what_carries_no_datagram_is_not_readdressed(mut bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+        let before = bytes.clone();
+        if !matches!(parse(&before), Ok(Parsed::Udp(_))) {
+            prop_assert!(readdress(&mut bytes, "239.1.2.3:4".parse().unwrap()).is_err());
+            prop_assert_eq!(bytes, before);
+        }
+    }
+}
+
+#[test]
+fn a_frame_to_a_host_keeps_its_mac_and_options_their_place() {
+    let mut frame = plain();
+    frame.splice(34..34, [1, 1, 1, 0]);
+    frame[14] = 0x46;
+    frame[17] += 4;
+    reseal(&mut frame, 14);
+    let mac = frame[..6].to_vec();
+    readdress(&mut frame, "10.9.8.7:6".parse().unwrap()).unwrap();
+    assert_eq!((&frame[..6], &frame[34..38]), (&mac[..], &[1, 1, 1, 0][..]));
+    let Ok(Parsed::Udp(datagram)) = parse(&frame) else { panic!("it is one still") };
+    assert_eq!((datagram.destination, datagram.payload), ("10.9.8.7:6".parse().unwrap(), &b"tick"[..]));
 }
 
 proptest! {

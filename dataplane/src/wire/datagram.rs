@@ -142,6 +142,9 @@ pub fn parse_plain(frame: &[u8]) -> Option<Datagram<'_>> {
     })
 }
 
+/// Where the first ethertype is.
+const ETHERTYPE_OFFSET: usize = 2 * size_of::<MacAddress>();
+
 /// Finds what `frame`, which begins with an Ethernet header and has no check sequence, carries.
 #[inline]
 pub fn parse(frame: &[u8]) -> Result<Parsed<'_>, Reject> {
@@ -283,4 +286,35 @@ pub fn write_ethernet(
     let tag = VlanTag { control: id.into(), ethertype: ethertype.into() };
     tag.write_to_prefix(&mut buffer[size_of_val(&header)..]).ok()?;
     Some(size_of_val(&header) + size_of_val(&tag))
+}
+
+/// Makes `frame`, which carries a UDP datagram, one to another group (or host) and port, in place: the IPv4 destination
+/// and checksum, the UDP port, the UDP checksum if there was one, and, for a group, the destination MAC. All else
+/// stays, tags and options, too; for a host the MAC as well, since nobody here knows the host's. A frame that
+/// carries no UDP datagram is left as it is, and refused for its reason.
+pub fn readdress(frame: &mut [u8], destination: SocketAddrV4) -> Result<(), Reject> {
+    let payload_bytes = match parse(frame)? {
+        Parsed::Udp(datagram) => datagram.payload.len(),
+        Parsed::Arp { .. } | Parsed::Igmp { .. } => return Err(Reject::Protocol),
+    };
+    let tags = frame[ETHERTYPE_OFFSET..].chunks_exact(size_of::<VlanTag>());
+    let tags = tags.take_while(|tag| {
+        let ethertype = u16::from_be_bytes([tag[0], tag[1]]);
+        matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_VLAN_PROVIDER)
+    });
+    let ipv4_offset = size_of::<ethernet::Header>() + tags.count() * size_of::<VlanTag>();
+    let (ethernet, packet) = frame.split_at_mut(ipv4_offset);
+    if destination.ip().is_multicast() {
+        ethernet[..size_of::<MacAddress>()].copy_from_slice(&ethernet::multicast_mac(*destination.ip()).0);
+    }
+    let (header, behind) = ipv4::Header::mut_from_prefix(packet).map_err(|_| Reject::Ipv4Short)?;
+    let (options, behind) = behind.split_at_mut(header.header_bytes() - size_of::<ipv4::Header>());
+    header.destination = (*destination.ip()).into();
+    header.seal(options);
+    let (udp, payload) = udp::Header::mut_from_prefix(behind).map_err(|_| Reject::UdpShort)?;
+    udp.destination_port = destination.port().into();
+    if udp.checksum.get() != 0 {
+        udp.seal(header.source, header.destination, &payload[..payload_bytes]);
+    }
+    Ok(())
 }
