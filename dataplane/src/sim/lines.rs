@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 pub struct LineImpairment {
     pub loss: f64,
     pub duplicate: f64,
-    /// A packet is held back until 1 ..= `reorder_packets_max` later ones have gone.
+    /// A packet is held back until 1 ..= `reorder_packets_max` later ones have gone; so many are held at once at most.
     pub reorder: f64,
     pub reorder_packets_max: u32,
     /// How long every packet takes.
@@ -46,7 +46,7 @@ impl Line {
     pub const ALL: [Line; 2] = [Line::A, Line::B];
 }
 
-/// Packets on their way on both lines.
+/// Packets on their way on the two lines of a feed.
 #[derive(Debug)]
 pub struct Lines {
     random: Random,
@@ -57,8 +57,9 @@ pub struct Lines {
     lost_on_both: u64,
 }
 
+/// Packets on their way on one line. Whose chance it is comes with each call, so that lines can share it.
 #[derive(Debug)]
-struct Wire {
+pub struct Wire {
     loss: Chance,
     duplicate: Chance,
     reorder: Chance,
@@ -85,7 +86,7 @@ struct Held {
 }
 
 impl Wire {
-    fn new(impairment: &LineImpairment) -> Wire {
+    pub fn new(impairment: &LineImpairment) -> Wire {
         Wire {
             loss: Chance::new(impairment.loss),
             duplicate: Chance::new(impairment.duplicate),
@@ -97,6 +98,75 @@ impl Wire {
             gone: 0,
             counters: LineCounters::default(),
         }
+    }
+
+    pub fn counters(&self) -> LineCounters {
+        self.counters
+    }
+
+    /// Whether the next packet is lost, should this line alone decide.
+    pub fn draw_loss(&self, random: &mut Random) -> bool {
+        random.chance(self.loss)
+    }
+
+    /// Puts a packet on the line, `buffer` being a copy of it; it is asked for as many as are needed, none if the packet
+    /// is lost.
+    pub fn send(
+        &mut self,
+        is_lost: bool,
+        random: &mut Random,
+        now_ns: u64,
+        mut buffer: impl FnMut() -> Vec<u8>,
+    ) {
+        self.counters.packets += 1;
+        let duplicate = random.chance(self.duplicate);
+        let reorder = random.chance(self.reorder);
+        if is_lost {
+            self.counters.lost += 1;
+            return;
+        }
+        let mut copies = 1;
+        if duplicate {
+            self.counters.duplicated += 1;
+            copies = 2;
+        }
+        for copy in 0..copies {
+            // Of a duplicated packet one copy goes straight, and so does what would be held back for nothing but packets
+            // that are held back themselves.
+            if reorder && copy == 0 && self.held.len() < self.reorder_packets_max as usize {
+                self.counters.reordered += 1;
+                let hold = 1 + random.below(u64::from(self.reorder_packets_max));
+                self.held.push(Held { after: self.gone + hold, packet: buffer() });
+            } else {
+                self.queue(buffer(), now_ns);
+            }
+        }
+        self.release_held(now_ns);
+    }
+
+    /// The next packet that has arrived at that time.
+    pub fn pop_due(&mut self, now_ns: u64) -> Option<Vec<u8>> {
+        if self.queue.front()?.due_ns > now_ns {
+            return None;
+        }
+        self.queue.pop_front().map(|pending| pending.packet)
+    }
+
+    /// When the next packet arrives, if one is on its way; packets that are held back are not.
+    pub fn next_due_ns(&self) -> Option<u64> {
+        self.queue.front().map(|pending| pending.due_ns)
+    }
+
+    /// Lets go what is held back for later packets, when there will be none.
+    pub fn release(&mut self, now_ns: u64) {
+        for held in std::mem::take(&mut self.held) {
+            self.queue(held.packet, now_ns);
+        }
+    }
+
+    /// True when nothing is on its way or held back.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.held.is_empty()
     }
 
     fn queue(&mut self, packet: Vec<u8>, now_ns: u64) {
@@ -125,7 +195,7 @@ impl Lines {
     }
 
     pub fn counters(&self, line: Line) -> LineCounters {
-        self.lines[line as usize].counters
+        self.lines[line as usize].counters()
     }
 
     /// Packets that no receiver can have seen.
@@ -136,41 +206,21 @@ impl Lines {
     /// Puts a packet on both lines.
     pub fn send(&mut self, packet: &[u8], now_ns: u64) {
         let lost = self.draw_losses();
-        for line in Line::ALL {
-            let wire = &mut self.lines[line as usize];
-            wire.counters.packets += 1;
-            let duplicate = self.random.chance(wire.duplicate);
-            let reorder = self.random.chance(wire.reorder) && wire.reorder_packets_max > 0;
-            if lost[line as usize] {
-                wire.counters.lost += 1;
-                continue;
-            }
-            let mut copies = 1;
-            if duplicate {
-                wire.counters.duplicated += 1;
-                copies = 2;
-            }
-            for copy in 0..copies {
-                let mut buffer = self.spare.pop().unwrap_or_default();
+        let spare = &mut self.spare;
+        for (wire, is_lost) in self.lines.iter_mut().zip(lost) {
+            wire.send(is_lost, &mut self.random, now_ns, || {
+                let mut buffer = spare.pop().unwrap_or_default();
                 buffer.clear();
                 buffer.extend_from_slice(packet);
-                // Of a duplicated packet one copy goes straight.
-                if reorder && copy == 0 {
-                    wire.counters.reordered += 1;
-                    let hold = 1 + self.random.below(u64::from(wire.reorder_packets_max));
-                    wire.held.push(Held { after: wire.gone + hold, packet: buffer });
-                } else {
-                    wire.queue(buffer, now_ns);
-                }
-            }
-            wire.release_held(now_ns);
+                buffer
+            });
         }
     }
 
     /// On which lines the next packet is lost: never on both, but by `loss_both`.
     fn draw_losses(&mut self) -> [bool; 2] {
         let both = self.random.chance(self.loss_both);
-        let [a, b] = [self.lines[0].loss, self.lines[1].loss].map(|loss| self.random.chance(loss));
+        let [a, b] = self.lines.each_ref().map(|wire| wire.draw_loss(&mut self.random));
         let survivor = self.random.below(2) as usize;
         let mut lost = [a, b];
         if both {
@@ -185,30 +235,22 @@ impl Lines {
 
     /// The next packet of a line that has arrived at that time. Give its buffer back by [`Lines::recycle`].
     pub fn pop_due(&mut self, line: Line, now_ns: u64) -> Option<Vec<u8>> {
-        let queue = &mut self.lines[line as usize].queue;
-        if queue.front()?.due_ns > now_ns {
-            return None;
-        }
-        queue.pop_front().map(|pending| pending.packet)
+        self.lines[line as usize].pop_due(now_ns)
     }
 
     /// When the next packet of a line arrives, if one is on its way; packets that are held back are not.
     pub fn next_due_ns(&self, line: Line) -> Option<u64> {
-        self.lines[line as usize].queue.front().map(|pending| pending.due_ns)
+        self.lines[line as usize].next_due_ns()
     }
 
     /// Lets go what is held back for later packets, when there will be none.
     pub fn release(&mut self, now_ns: u64) {
-        for wire in &mut self.lines {
-            for held in std::mem::take(&mut wire.held) {
-                wire.queue(held.packet, now_ns);
-            }
-        }
+        self.lines.iter_mut().for_each(|wire| wire.release(now_ns));
     }
 
     /// True when nothing is on its way or held back.
     pub fn is_empty(&self) -> bool {
-        self.lines.iter().all(|wire| wire.queue.is_empty() && wire.held.is_empty())
+        self.lines.iter().all(Wire::is_empty)
     }
 
     pub fn recycle(&mut self, buffer: Vec<u8>) {
@@ -287,6 +329,23 @@ mod tests {
             let overtaken_by = a[..place].iter().filter(|before| *before > number).count();
             assert!(overtaken_by <= 4 + 4, "{number} was overtaken by {overtaken_by}");
         }
+    }
+
+    #[test]
+    fn where_every_packet_should_be_held_back_they_still_go() {
+        let mut impairment = Impairment::default();
+        impairment.lines[0] =
+            LineImpairment { reorder: 1.0, reorder_packets_max: 3, ..LineImpairment::default() };
+        let mut lines = Lines::new(5, &impairment);
+        for sent in 0..100_u32 {
+            lines.send(&sent.to_be_bytes(), 0);
+            assert!(lines.lines[0].held.len() <= 3);
+        }
+        assert!(lines.counters(Line::A).reordered > 3);
+        let [mut a, b] = deliver(5, &impairment, 100);
+        assert_ne!(a, b);
+        a.sort_unstable();
+        assert_eq!(a, b);
     }
 
     #[test]
