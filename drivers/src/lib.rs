@@ -7,9 +7,11 @@ pub mod clock;
 pub mod cpu;
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
+pub mod frame_sender;
 pub mod hugepages;
 pub mod interface;
 pub mod itch_file;
+pub mod mmsg;
 pub mod pcap;
 mod pcapng;
 pub mod region;

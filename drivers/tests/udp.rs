@@ -4,6 +4,7 @@ use dataplane::port::{Medium, Membership, Port};
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
 use drivers::interface::Interface;
+use drivers::mmsg::SendFault;
 use drivers::udp::{Subscription, UdpConfig, UdpError, UdpPort};
 use drivers::udp_sender::{Datagram, UdpSender};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -65,7 +66,7 @@ fn receive(port: &mut UdpPort, count: usize) -> Vec<Got> {
 
 fn send(sender: &mut UdpSender, destination: SocketAddrV4, payloads: &[&[u8]]) {
     let datagrams: Vec<_> = payloads.iter().map(|bytes| Datagram { destination, bytes }).collect();
-    sender.send(&datagrams).unwrap();
+    assert_eq!(sender.send(&datagrams).unwrap(), payloads.len());
 }
 
 #[test]
@@ -216,4 +217,49 @@ fn bad_set_ups_are_told() {
     let from_one = vec![Subscription { membership, ..line }];
     let config = UdpConfig { interface: absent, subscriptions: from_one, ..config };
     assert!(matches!(refused(config), UdpError::NoAddress { .. }));
+}
+
+#[test]
+fn datagrams_that_went_in_one_buffer_arrive_one_by_one() {
+    let (a, b) = (group(0), group(1));
+    let mut port = port(&[subscription(a, None), subscription(b, None)]);
+    let mut sender = UdpSender::new(&loopback(), 1).unwrap();
+    sender.segment();
+    // Runs of one length, shorter ends, an empty one, another destination in between.
+    let lengths = [100, 100, 100, 40, 40, 0, 100, 101, 101, 7];
+    let payloads: Vec<Vec<u8>> = (0u8..).zip(lengths).map(|(index, length)| vec![index; length]).collect();
+    let to = |index: usize| if index == 2 || index == 8 { b } else { a };
+    let datagrams: Vec<_> = payloads
+        .iter()
+        .enumerate()
+        .map(|(index, bytes)| Datagram { destination: to(index), bytes })
+        .collect();
+    assert_eq!(sender.send(&datagrams).unwrap(), datagrams.len());
+    let got = receive(&mut port, datagrams.len());
+    for destination in [a, b] {
+        let got = got.iter().filter(|got| got.destination == destination).map(|got| &got.bytes[..]);
+        let sent = datagrams.iter().filter(|sent| sent.destination == destination).map(|sent| sent.bytes);
+        assert!(got.eq(sent));
+    }
+    match sender.segmentation_error() {
+        None => assert_eq!(sender.segments(), 4, "two and two: {datagrams:?}"),
+        Some(error) => eprintln!("this kernel does not segment: {error}"),
+    }
+}
+
+#[test]
+fn what_can_not_go_is_told_apart_from_what_has_gone() {
+    let line = group(0);
+    let mut port = port(&[subscription(line, None)]);
+    let mut sender = UdpSender::new(&loopback(), 1).unwrap();
+    sender.segment();
+    let nowhere = SocketAddrV4::new(*line.ip(), 0);
+    let to = |destination| Datagram { destination, bytes: b"tick" };
+    let datagrams = [to(line), to(line), to(nowhere), to(nowhere), to(line)];
+    assert_eq!(sender.send(&datagrams).unwrap(), 2);
+    let error = sender.send(&datagrams[2..]).unwrap_err();
+    assert_eq!(SendFault::of(&error), SendFault::Packet, "{error}");
+    assert_eq!(sender.send(&datagrams[4..]).unwrap(), 1);
+    assert!(sender.segmentation_error().is_none(), "the port was wrong, not the common buffer");
+    receive(&mut port, 3);
 }

@@ -8,8 +8,8 @@ use dataplane::sim::lines::{Line, Lines};
 use dataplane::sim::packetizer::Moldudp64Packetizer;
 use dataplane::time::{Clock, NS_PER_MS, NS_PER_S};
 use drivers::clock::SystemClock;
-use drivers::udp_sender::{Datagram, SEND_BATCH_MAX, UdpSender};
-use std::io;
+use drivers::mmsg::SEND_BATCH_MAX;
+use drivers::udp_sender::{Datagram, UdpSender};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -21,10 +21,6 @@ const SLEEP_NS_MAX: u64 = 20 * NS_PER_MS;
 const SLEEP_NS_MIN: u64 = 50_000;
 /// How often the end of the session is said, so that one lost packet does not hide it.
 const ENDS_OF_SESSION: u32 = 3;
-/// How often sending is tried again when the device's queue is full, a millisecond apart.
-const SEND_ATTEMPTS_MAX: u32 = 1_000;
-/// Linux's error of a device whose queue is full; the standard library has no name for it.
-const ENOBUFS: i32 = 105;
 
 pub struct Session<'a> {
     args: &'a ExchangeArgs,
@@ -251,15 +247,9 @@ impl<'a> Session<'a> {
     fn send_batch(&mut self, batch: &[(std::net::SocketAddrV4, Vec<u8>)]) -> Result<(), ExchangeError> {
         let datagrams: Vec<Datagram<'_>> =
             batch.iter().map(|(destination, bytes)| Datagram { destination: *destination, bytes }).collect();
-        let mut attempts = 1;
-        while let Err(error) = self.sender.send(&datagrams) {
-            // What had been sent of the batch comes twice then; receivers drop duplicates.
-            let is_full = error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(ENOBUFS);
-            if !is_full || attempts == SEND_ATTEMPTS_MAX {
-                return Err(ExchangeError::Send(error));
-            }
-            attempts += 1;
-            std::thread::sleep(Duration::from_millis(1));
+        let mut sent = 0;
+        while sent < datagrams.len() {
+            sent += self.sender.send(&datagrams[sent..]).map_err(ExchangeError::Send)?;
         }
         Ok(())
     }
