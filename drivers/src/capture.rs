@@ -57,6 +57,14 @@ impl CapturePort {
             CapturePort::Itch(port) => port.error(),
         }
     }
+
+    /// How much of the file has been read, 0.0 … 1.0; `None` for what has no length, such as a pipe.
+    pub fn progress(&self) -> Option<f64> {
+        match self {
+            CapturePort::Packets(port) => port.progress(),
+            CapturePort::Itch(port) => port.progress(),
+        }
+    }
 }
 
 impl Port for CapturePort {

@@ -61,6 +61,11 @@ impl ItchFilePort {
         }
     }
 
+    /// How much of the file has been read, 0.0 … 1.0; `None` for what has no length, such as a pipe.
+    pub fn progress(&self) -> Option<f64> {
+        self.stream.progress()
+    }
+
     /// Why the file ended before its end.
     pub fn error(&self) -> Option<&CaptureError> {
         self.error.as_ref()
