@@ -12,6 +12,7 @@ pub mod midnight;
 pub mod node;
 pub mod pattern;
 pub mod port;
+pub mod probability;
 pub mod protocol;
 pub mod row;
 pub mod runner;

@@ -1,5 +1,6 @@
 //! The options of `tickplane exchange`.
 
+use crate::probability::Probability;
 use dataplane::sim::exchange::INSTRUMENTS_MAX;
 use dataplane::sim::lines::{Impairment, LineImpairment};
 use dataplane::sim::packetizer::PAYLOAD_BYTES_DEFAULT;
@@ -227,21 +228,13 @@ where
     }
 }
 
-fn check_probability(probability: f64) -> Result<f64, String> {
-    if (0.0..=1.0).contains(&probability) {
-        Ok(probability)
-    } else {
-        Err(format!("{probability} is not a probability: 0 = never … 1 = always"))
-    }
-}
-
 fn parse_probability(text: &str) -> Result<f64, String> {
-    check_probability(text.parse().map_err(|error| format!("{error}"))?)
+    text.parse().map(|Probability(probability)| probability)
 }
 
 fn parse_probabilities(text: &str) -> Result<PerLine<f64>, String> {
-    let PerLine([a, b]) = parse_per_line(text)?;
-    Ok(PerLine([check_probability(a)?, check_probability(b)?]))
+    let PerLine(lines) = parse_per_line(text)?;
+    Ok(PerLine(lines.map(|Probability(probability)| probability)))
 }
 
 fn parse_delays(text: &str) -> Result<PerLine<u64>, String> {
@@ -292,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_line_has_its_own_value_or_that_of_both() {
-        let args = parse("--loss 0.1 --reorder 0,0.5 --delay-us 0,200 --loss-both 0.01").unwrap();
+        let args = parse("--loss 10% --reorder 0,0.5 --delay-us 0,200 --loss-both 0.01").unwrap();
         let impairment = args.impairment();
         assert_eq!((impairment.lines[0].loss, impairment.lines[1].loss), (0.1, 0.1));
         assert_eq!((impairment.lines[0].reorder, impairment.lines[1].reorder), (0.0, 0.5));
