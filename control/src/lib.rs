@@ -14,6 +14,7 @@ pub mod pattern;
 pub mod port;
 pub mod probability;
 pub mod protocol;
+pub mod replay;
 pub mod row;
 pub mod runner;
 pub mod server;

@@ -6,6 +6,7 @@ use control::decode::{self, DecodeArgs};
 use control::demo::{self, DemoArgs};
 use control::doctor::{self, DoctorArgs};
 use control::exchange::{self, ExchangeArgs};
+use control::replay::{self, ReplayArgs};
 use control::runner::{self, RunArgs};
 use control::stop;
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ struct Tickplane {
 enum Command {
     Run(RunArgs),
     Exchange(Box<ExchangeArgs>),
+    Replay(Box<ReplayArgs>),
     Decode(DecodeArgs),
     Get(get::GetArgs),
     Watch(watch::WatchArgs),
@@ -69,6 +71,10 @@ fn run(command: Command) -> (&'static str, Result<ExitCode, String>) {
         Command::Exchange(args) => {
             let result = exchange::run(&args, &stop::on_signals());
             ("exchange", result.map(drop).map_err(|error| error.to_string()))
+        }
+        Command::Replay(args) => {
+            let result = replay::run(&args, &stop::on_signals());
+            ("replay", result.map(drop).map_err(|error| error.to_string()))
         }
         Command::Decode(args) => ("decode", decode::run(&args).map_err(|error| error.to_string())),
         Command::Get(args) => ("get", client::block_on(get::run(&args)).map_err(text)),
