@@ -8,5 +8,6 @@ pub mod ethernet;
 pub mod igmp;
 pub mod ipv4;
 pub mod itch50;
+pub mod mdp3;
 pub mod moldudp64;
 pub mod udp;
