@@ -172,7 +172,8 @@ impl<T: Transport> Arbiter<T> {
                 sink.messages(Delivery { sequence, count, blocks, line, received_ns });
                 return;
             }
-            if self.is_past(sequence, count) && sequence >= self.gap_to {
+            let may_restart = T::RESTARTS && sequence == 1;
+            if self.is_past(sequence, count) && sequence >= self.gap_to && !may_restart {
                 let next = packet.sequence_next();
                 self.lines[arrival.line].speak(counters, sequence, next, arrival.now_ns);
                 counters.duplicates.add(1);
