@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod exchange;
 pub mod lines;
+pub mod mdp3;
 pub mod memory_port;
 pub mod packetizer;
 pub mod random;
