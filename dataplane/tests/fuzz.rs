@@ -2,22 +2,25 @@
 //! and every datagram is counted in one place.
 
 use dataplane::cache::cell::Cell;
-use dataplane::cache::reader::Reader;
+use dataplane::cache::reader::{Reader, State};
 use dataplane::cache::region::Layout;
 use dataplane::cache::tick::Quote;
 use dataplane::cache::writer::Writer;
-use dataplane::feed::{ArbiterConfig, Protocol};
+use dataplane::feed::{ArbiterConfig, Arrival, Feed, Protocol};
 use dataplane::hint::NoPrefetch;
 use dataplane::host::{Host, HostConfig, IgmpVersion};
 use dataplane::port::{Medium, Membership};
 use dataplane::sim::clock::SimClock;
 use dataplane::sim::exchange::{Config, Exchange};
+use dataplane::sim::mdp3::{self, Channel};
 use dataplane::sim::memory_port::MemoryPort;
 use dataplane::sim::packetizer::Moldudp64Packetizer;
 use dataplane::sim::random::Random;
+use dataplane::telemetry::FeedTelemetry;
 use dataplane::wire::datagram::{self, Datagram, Parsed};
 use dataplane::wire::ethernet::MacAddress;
 use dataplane::wire::itch50::Message;
+use dataplane::wire::mdp3::PACKET_HEADER_BYTES;
 use dataplane::worker::{FeedSetup, LineSetup, PortSetup, Worker};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
@@ -209,4 +212,53 @@ fn messages() {
         }
     }
     assert!(understood > 10_000);
+}
+
+/// MDP 3.0 packets with their numbers as they were, and the rest mutated: arbiter, decoder and books bear them.
+#[test]
+fn mdp3_packets() {
+    let until = deadline();
+    let mut random = Random::new(4);
+    let (mut rounds, mut malformed, mut unknown, mut suspect) = (0, 0, 0, 0);
+    while Instant::now() < until || rounds < 4 {
+        let seed = random.next_u64();
+        let mut channel = Channel::new(mdp3::Config { seed, instruments: 12, ..mdp3::Config::default() });
+        let cells: Vec<Cell> = (0..LAYOUT.cells()).map(|_| Cell::default()).collect();
+        let mut writer = Writer::format(&cells, LAYOUT, 1).unwrap();
+        let telemetry = FeedTelemetry::default();
+        let config = ArbiterConfig { lines: 1, held_packets: 64, ..ArbiterConfig::default() };
+        let protocol = Protocol::Mdp3 { instruments_max: 10 };
+        let mut feed = Feed::<NoPrefetch>::new(0, protocol, config, &telemetry).unwrap();
+        let mut packet = Vec::new();
+        let mut now_ns = 1;
+        for _ in 0..2_000 {
+            channel.next_packet(&mut packet);
+            if random.percent(20) {
+                let kept = if random.percent(90) { PACKET_HEADER_BYTES } else { 0 };
+                let mut rest = packet.split_off(kept);
+                mutate(&mut rest, &mut random);
+                packet.extend_from_slice(&rest);
+                packet.truncate(1_400);
+            }
+            now_ns += random.below(10_000_000);
+            feed.accept(&packet, Arrival { line: 0, now_ns, received_ns: now_ns }, &mut writer);
+            feed.poll(now_ns, &mut writer);
+        }
+        feed.finish(now_ns, &mut writer);
+        writer.commit();
+        writer.keep_alive(now_ns, u64::MAX / 4);
+        let line = &telemetry.lines.lines[0];
+        let outcomes =
+            [&line.won, &line.duplicates, &line.late, &line.heartbeats, &line.malformed, &line.stray];
+        assert_eq!(line.packets.get(), outcomes.iter().map(|counter| counter.get()).sum::<u64>());
+        let reader = Reader::open(&cells).unwrap();
+        for instrument in 0..reader.instruments() {
+            let row = reader.row::<Quote>(instrument, now_ns);
+            suspect += u64::from(row.is_some_and(|row| row.state == State::Suspect));
+        }
+        rounds += 1;
+        malformed += line.malformed.get().min(telemetry.decoder.malformed.get());
+        unknown += telemetry.decoder.unknown_types.get();
+    }
+    assert!(malformed > 0 && unknown > 0 && suspect > 0, "{malformed} {unknown} {suspect}");
 }

@@ -142,9 +142,11 @@ pub struct Trade {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Status {
-    /// The exchange's own letter (ITCH: H halted, P paused, Q quotation only, T trading; 0 = not told).
+    /// A letter. H halted, T trading; ITCH: P paused, Q quotation only; MDP 3.0: o pre-open, I new price indication,
+    /// x pre-cross, X cross, C close, c post-close, N not available, U unknown. 0 = not told.
     pub state: u8,
-    /// Why, four characters as the exchange gives them, blank if it gives none.
+    /// Why, four characters as the exchange gives them, blank if it gives none. MDP 3.0: SURV surveillance, MKT market
+    /// event, ACT activation, EXP expiration, RCVR recovery, UNK unknown.
     pub reason: [u8; 4],
     pub reserved: [u8; 19],
 }

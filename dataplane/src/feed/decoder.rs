@@ -29,6 +29,11 @@ pub trait Decoder {
         let _ = (now_ns, writer);
     }
 
+    /// Nothing will come any more: publishes what waits for something.
+    fn finish(&mut self, writer: &mut Writer<'_>) {
+        let _ = writer;
+    }
+
     /// The big tables' memory, for whoever wants to advise the kernel about it.
     fn memory(&self) -> Vec<&[u8]> {
         Vec::new()

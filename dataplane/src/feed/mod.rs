@@ -7,6 +7,7 @@ mod decoder;
 mod delivery;
 pub mod itch50;
 pub mod line;
+pub mod mdp3;
 mod protocol;
 mod publication;
 mod stray;

@@ -7,6 +7,7 @@ use super::config::{ArbiterConfig, ConfigError};
 use super::decoder::Decoder;
 use super::delivery::{Arrival, Delivery, Event, Sink};
 use super::itch50::{Itch50, Midnight};
+use super::mdp3::Mdp3;
 use crate::cache::writer::Writer;
 use crate::hint::Prefetch;
 use crate::telemetry::FeedTelemetry;
@@ -19,11 +20,19 @@ pub enum Protocol {
         orders_max: usize,
         midnight: Midnight,
     },
+    /// CME MDP 3.0, one channel.
+    Mdp3 {
+        /// Instruments that are told apart; what is more is counted.
+        instruments_max: usize,
+    },
 }
 
 /// One feed: its lines put together, and what they carry decoded.
+// A worker has a few, in one vector, made once.
+#[allow(clippy::large_enum_variant)]
 pub enum Feed<F: Prefetch> {
     Itch50(Arbitrated<Itch50<F>>),
+    Mdp3(Arbitrated<Mdp3<F>>),
 }
 
 /// The arbiter and the decoder behind it.
@@ -37,6 +46,7 @@ macro_rules! each {
     ($self:ident, $feed:ident => $do:expr) => {
         match $self {
             Feed::Itch50($feed) => $do,
+            Feed::Mdp3($feed) => $do,
         }
     };
 }
@@ -56,6 +66,9 @@ impl<F: Prefetch> Feed<F> {
                 lines,
                 Itch50::new(index, orders_max, midnight, decoder),
             )?),
+            Protocol::Mdp3 { instruments_max } => {
+                Feed::Mdp3(Arbitrated::new(config, lines, Mdp3::new(index, instruments_max, decoder))?)
+            }
         })
     }
 
@@ -85,7 +98,10 @@ impl<F: Prefetch> Feed<F> {
 
     /// Gives up what is still missing: nothing will come any more.
     pub fn finish(&mut self, now_ns: u64, writer: &mut Writer<'_>) {
-        each!(self, feed => feed.arbiter.finish(now_ns, &mut Deliverer { decoder: &mut feed.decoder, writer }));
+        each!(self, feed => {
+            feed.arbiter.finish(now_ns, &mut Deliverer { decoder: &mut feed.decoder, writer });
+            feed.decoder.finish(writer);
+        });
     }
 
     /// The big tables' memory, for whoever wants to advise the kernel about it.

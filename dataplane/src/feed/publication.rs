@@ -171,8 +171,14 @@ impl Publication {
     #[cold]
     pub fn instruments_full(&mut self, stamp: &Stamp, writer: &mut Writer<'_>) {
         self.counters.instruments_full.add(1);
+        self.tell_reason(Reason::LimitFull, stamp, writer);
+    }
+
+    /// Some rows are not live, for that reason; nothing new if there is one already.
+    #[cold]
+    pub fn tell_reason(&mut self, reason: Reason, stamp: &Stamp, writer: &mut Writer<'_>) {
         if self.state.reason == Reason::None as u8 {
-            self.state.reason = Reason::LimitFull as u8;
+            self.state.reason = reason as u8;
             self.publish_state(stamp.sequence, stamp.received_ns, writer);
         }
     }
@@ -220,6 +226,22 @@ impl Publication {
             self.state.reason = reason as u8;
             self.publish_state(stamp.sequence, stamp.received_ns, writer);
         }
+    }
+
+    /// Something was lost, of whichever instruments: every row is suspect until it is published again.
+    #[cold]
+    pub fn doubt_until_proven(&mut self, reason: Reason, stamp: &Stamp, writer: &mut Writer<'_>) {
+        self.state.proven_from = writer.position() + 1;
+        self.state.reason = reason as u8;
+        self.publish_state(stamp.sequence, stamp.received_ns, writer);
+    }
+
+    /// The feed begins anew within its session: what is published from now on lacks nothing.
+    #[cold]
+    pub fn restart(&mut self, stamp: &Stamp, writer: &mut Writer<'_>) {
+        self.flags = 0;
+        self.state.reason = Reason::None as u8;
+        self.publish_state(stamp.sequence, stamp.received_ns, writer);
     }
 
     pub fn condition(&mut self, condition: Condition, writer: &mut Writer<'_>) {

@@ -2,8 +2,10 @@
 //!
 //! An arbiter needs to know no more of a protocol than this. Each transport is one file beside this one.
 
+mod mdp3;
 mod moldudp64;
 
+pub use mdp3::Mdp3;
 pub use moldudp64::Moldudp64;
 
 use std::marker::PhantomData;
