@@ -3,7 +3,7 @@
 use crate::midnight::{DateError, midnight_before, midnight_of};
 use dataplane::feed;
 use dataplane::feed::itch50::Midnight;
-use dataplane::feed::transport::{Moldudp64, Transport};
+use dataplane::feed::transport::{self, Moldudp64, Transport};
 
 /// What a feed speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
@@ -11,7 +11,12 @@ use dataplane::feed::transport::{Moldudp64, Transport};
 pub enum Protocol {
     /// Nasdaq TotalView-ITCH 5.0 over MoldUDP64
     Itch50,
+    /// CME MDP 3.0, one channel
+    Mdp3,
 }
+
+/// Instruments of an MDP 3.0 channel. CME's largest have some ten thousand.
+const CHANNEL_INSTRUMENTS_MAX: usize = 1 << 16;
 
 /// Whether a datagram is of the transport, whole.
 fn is_of<T: Transport>(datagram: &[u8]) -> bool {
@@ -22,6 +27,7 @@ impl Protocol {
     pub fn name(self) -> &'static str {
         match self {
             Protocol::Itch50 => "itch50",
+            Protocol::Mdp3 => "mdp3",
         }
     }
 
@@ -29,6 +35,7 @@ impl Protocol {
     pub fn transport(self) -> &'static str {
         match self {
             Protocol::Itch50 => "MoldUDP64",
+            Protocol::Mdp3 => "MDP 3.0",
         }
     }
 
@@ -36,6 +43,7 @@ impl Protocol {
     pub fn is_carried_by(self, datagram: &[u8]) -> bool {
         match self {
             Protocol::Itch50 => is_of::<Moldudp64>(datagram),
+            Protocol::Mdp3 => is_of::<transport::Mdp3>(datagram),
         }
     }
 
@@ -43,6 +51,7 @@ impl Protocol {
     pub fn setup(self, orders_max: usize, date: Option<&str>) -> Result<feed::Protocol, DateError> {
         Ok(match self {
             Protocol::Itch50 => feed::Protocol::Itch50 { orders_max, midnight: midnight(date)? },
+            Protocol::Mdp3 => feed::Protocol::Mdp3 { instruments_max: CHANNEL_INSTRUMENTS_MAX },
         })
     }
 }
