@@ -8,7 +8,7 @@ use dataplane::wire::datagram::Datagram;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 pub const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 1, 1, 1), 26_477);
-const SOURCE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 26_477);
+pub const SOURCE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 26_477);
 const PAYLOAD_BYTES: usize = 1_472;
 
 /// A day's opening, then its flow.

@@ -1,5 +1,6 @@
 //! What is measured, and against whom: one table with ratios, and the machine named.
 
+mod channel;
 mod decode;
 mod flow;
 mod naive;
@@ -45,6 +46,8 @@ enum What {
     Decode,
     /// Frame in → book → log and table, against a book of the standard library's maps
     Path,
+    /// MDP 3.0: frame in → book → log and table
+    Channel,
     /// What a reader costs the writer, and the writer a reader
     Readers,
     /// The DPDK port, counting only, against dpdk-testpmd
@@ -80,6 +83,10 @@ fn main() {
     if wanted(What::Path) {
         eprintln!("path …");
         lines.extend(path::run(args.rounds, args.messages));
+    }
+    if wanted(What::Channel) {
+        eprintln!("channel …");
+        lines.extend(channel::run(args.rounds, args.messages));
     }
     if wanted(What::Readers) {
         eprintln!("readers …");

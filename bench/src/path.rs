@@ -28,23 +28,26 @@ const HOUR_NS: u64 = 3_600_000_000_000;
 const PUBLIC_BOOKS_NS: f64 = 134.0;
 
 /// A worker that has seen the opening, and the flow that it has not.
-struct Run<'m> {
+pub struct Run<'m> {
     worker: Worker<'m, MemoryPort, SystemClock, Cpu>,
     messages: u64,
 }
 
 /// Two ports: the opening comes by the first, the flow by the second, as two lines of one feed.
-fn prepare<'m>(cells: &'m [Cell], opening: MemoryPort, flow: MemoryPort, messages: u64) -> Run<'m> {
+pub fn prepare<'m>(
+    cells: &'m [Cell],
+    opening: MemoryPort,
+    flow: MemoryPort,
+    messages: u64,
+    protocol: Protocol,
+) -> Run<'m> {
     let writer = Writer::format(cells, LAYOUT, 1).expect("constant layout");
     let setup = |port| PortSetup { port, host: None, vlan: None };
     let line = |port| LineSetup { port, destination: GROUP, source: None };
     let feed = FeedSetup {
         arbiter: ArbiterConfig { silence_ns: HOUR_NS, held_packets: 4_096, ..ArbiterConfig::default() },
         lines: vec![line(0)],
-        protocol: Protocol::Itch50 {
-            orders_max: ORDERS as usize * 2,
-            midnight: Box::new(|_| 1_704_171_600_000_000_000),
-        },
+        protocol,
     };
     let mut worker =
         Worker::new(vec![setup(opening)], vec![feed], writer, SystemClock, HOUR_NS).expect("a good set-up");
@@ -56,8 +59,12 @@ fn prepare<'m>(cells: &'m [Cell], opening: MemoryPort, flow: MemoryPort, message
     Run { worker, messages }
 }
 
+fn itch50() -> Protocol {
+    Protocol::Itch50 { orders_max: ORDERS as usize * 2, midnight: Box::new(|_| 1_704_171_600_000_000_000) }
+}
+
 /// Runs the flow through and returns ns a message.
-fn time(mut run: Run<'_>) -> f64 {
+pub fn time(mut run: Run<'_>) -> f64 {
     let before = run.worker.telemetry().feeds[0].lines.messages.get();
     let started = Instant::now();
     while run.worker.do_work() != 0 {}
@@ -67,7 +74,7 @@ fn time(mut run: Run<'_>) -> f64 {
     elapsed_ns / run.messages as f64
 }
 
-fn region() -> RegionMapping {
+pub fn region() -> RegionMapping {
     RegionMapping::create_anonymous("bench", LAYOUT.cells()).expect("memory for the bench's region")
 }
 
@@ -78,7 +85,7 @@ fn fresh_run(messages: u64, messages_per_packet: u16, adjust: impl FnOnce(&mut R
     assert!(flow.orders() > ORDERS as usize * 9 / 10, "{} orders are alive", flow.orders());
     let port = flow.port(messages, messages_per_packet);
     let mapping = region();
-    let mut run = prepare(mapping.cells(), opening, port, messages);
+    let mut run = prepare(mapping.cells(), opening, port, messages, itch50());
     adjust(&mut run);
     time(run)
 }
@@ -205,7 +212,7 @@ fn read_while_writing(messages: u64, rows: Option<u32>, elsewhere: bool) -> (f64
     let opening = flow.opening();
     let port = flow.port(messages, 10);
     let mapping = region();
-    let run = prepare(mapping.cells(), opening, port, messages);
+    let run = prepare(mapping.cells(), opening, port, messages, itch50());
     let other = region();
     let _ = Writer::format(other.cells(), LAYOUT, 1);
     let read = if elsewhere { &other } else { &mapping };
@@ -249,7 +256,7 @@ fn idle_read(rows: u32) -> f64 {
     let opening = flow.opening();
     let port = flow.port(1, 1);
     let mapping = region();
-    let _run = prepare(mapping.cells(), opening, port, 1);
+    let _run = prepare(mapping.cells(), opening, port, 1, itch50());
     let reader = Reader::open(mapping.cells()).expect("it is laid out");
     let mut random = 1;
     let begun = Instant::now();

@@ -5,6 +5,7 @@ use dataplane::cache::writer::Writer;
 use dataplane::feed::{ArbiterConfig, Protocol};
 use dataplane::port::Medium;
 use dataplane::sim::exchange::{Config, Exchange};
+use dataplane::sim::mdp3::{self, Channel};
 use dataplane::sim::memory_port::MemoryPort;
 use dataplane::sim::packetizer::Moldudp64Packetizer;
 use dataplane::worker::{FeedSetup, LineSetup, PortSetup, Worker};
@@ -42,7 +43,8 @@ static ALLOCATOR: Counting = Counting;
 
 const LINES: [SocketAddrV4; 2] =
     [SocketAddrV4::new(Ipv4Addr::new(239, 1, 1, 1), 1), SocketAddrV4::new(Ipv4Addr::new(239, 1, 1, 2), 1)];
-const LAYOUT: Layout = Layout { instruments: 4_096, feeds: 1, log_ticks: 1 << 14, bursts: 1 << 8 };
+const CHANNEL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 1, 1, 3), 1);
+const LAYOUT: Layout = Layout { instruments: 4_096, feeds: 2, log_ticks: 1 << 14, bursts: 1 << 8 };
 
 /// Two lines with losses of their own and in common, joined late at first, then a second session.
 fn ports() -> [MemoryPort; 2] {
@@ -64,18 +66,38 @@ fn ports() -> [MemoryPort; 2] {
     ports
 }
 
+/// A channel of MDP 3.0 by one line, with losses and resets.
+fn channel() -> MemoryPort {
+    let mut port = MemoryPort::new(Medium::Udp);
+    let mut channel = Channel::new(mdp3::Config { instruments: 300, ..mdp3::Config::default() });
+    let mut packet = Vec::new();
+    for number in 0..20_000 {
+        channel.next_packet(&mut packet);
+        if number % 997 != 500 {
+            port.push_udp(&packet, Ipv4Addr::LOCALHOST, CHANNEL, 0);
+        }
+    }
+    port
+}
+
 type TestWorker<'m> = Worker<'m, MemoryPort, SystemClock, Cpu>;
 
 fn worker(mapping: &RegionMapping) -> TestWorker<'_> {
     let writer = Writer::format(mapping.cells(), LAYOUT, 1).unwrap();
-    let ports = ports().map(|port| PortSetup { port, host: None, vlan: None }).into();
+    let ports = ports().into_iter().chain([channel()]);
+    let ports = ports.map(|port| PortSetup { port, host: None, vlan: None }).collect();
     let lines = [0, 1].map(|port| LineSetup { port, destination: LINES[port], source: None }).into();
-    let feed = FeedSetup {
+    let itch50 = FeedSetup {
         arbiter: ArbiterConfig::default(),
         lines,
         protocol: Protocol::Itch50 { orders_max: 100_000, midnight: Box::new(|_| 1_704_171_600_000_000_000) },
     };
-    Worker::new(ports, vec![feed], writer, SystemClock, 1_000_000_000).unwrap()
+    let mdp3 = FeedSetup {
+        arbiter: ArbiterConfig::default(),
+        lines: vec![LineSetup { port: 2, destination: CHANNEL, source: None }],
+        protocol: Protocol::Mdp3 { instruments_max: 1_000 },
+    };
+    Worker::new(ports, vec![itch50, mdp3], writer, SystemClock, 1_000_000_000).unwrap()
 }
 
 fn run_out(worker: &mut TestWorker<'_>) -> usize {
@@ -131,6 +153,11 @@ fn the_loop_allocates_nothing_and_makes_no_system_call() {
     ];
     assert!(frames > 50_000 && seen.iter().all(|counter| counter.get() > 0), "{frames}: {feed:?}");
     assert_eq!(feed.lines.sessions.get(), 2);
+    let channel = &first.telemetry().feeds[1];
+    let decoder = &channel.decoder;
+    let seen =
+        [&decoder.quotes, &decoder.trades, &decoder.statuses, &decoder.channel_resets, &decoder.report_gaps];
+    assert!(channel.lines.gaps.get() > 0 && seen.iter().all(|counter| counter.get() > 0), "{channel:?}");
 
     let mapping = RegionMapping::create_anonymous("hot-path", LAYOUT.cells()).unwrap();
     let mut second = worker(&mapping);
