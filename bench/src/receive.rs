@@ -53,6 +53,8 @@ fn testpmd(core: usize) -> f64 {
         ])
         .args(["--main-lcore", &main.to_string(), &format!("--vdev={DEVICE}"), "--", "--forward-mode=rxonly"])
         .args(["--auto-start", "--stats-period=1", "--nb-cores=1", &format!("--burst={BURST}")])
+        // As many as the port has: its own number takes more huge pages than there may be.
+        .arg(format!("--total-num-mbufs={}", DpdkConfig::new(DEVICE).mbufs))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -65,6 +67,10 @@ fn testpmd(core: usize) -> f64 {
     let mut rates: Vec<f64> = rates.skip(1).filter(|rate| *rate > 0.0).take(SECONDS as usize + 1).collect();
     let _ = process.kill();
     let _ = process.wait();
+    assert!(
+        !rates.is_empty(),
+        "dpdk-testpmd ended without a rate: {DEVICE}, core {core}, are huge pages free?"
+    );
     rates.sort_by(f64::total_cmp);
     1e9 / rates[rates.len() / 2]
 }

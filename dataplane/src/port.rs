@@ -52,7 +52,8 @@ pub struct PortCounters {
     pub rx_bytes: u64,
     /// Frames that the device or the kernel says it dropped for want of buffers.
     pub missed: u64,
-    /// Frames longer than the port's buffers, or in several segments: dropped.
+    /// Frames that can't be handed over whole: longer than the port's buffers, in several segments, or recorded
+    /// without a byte.
     pub oversized: u64,
     pub tx_frames: u64,
     /// Control frames (IGMP, ARP) that the device did not take.
@@ -71,7 +72,8 @@ pub trait Port {
     /// Ends the borrow of the burst before: its buffers go back to the device.
     fn rx_burst(&mut self) -> usize;
 
-    /// The frame `index` of the last burst. Panics if `index` is not below what [`Port::rx_burst`] returned.
+    /// The frame `index` of the last burst. On [`Medium::Ethernet`] a frame that the port can't hand over whole is
+    /// empty, and counted by the port alone. Panics if `index` is not below what [`Port::rx_burst`] returned.
     fn frame(&self, index: usize) -> Frame<'_>;
 
     /// Asks for the bytes of the frame `index` of the last burst, ahead of [`Port::frame`].

@@ -388,6 +388,8 @@ fn datagram_of_other<'f>(
         Ok(Parsed::Udp(datagram)) if vlan.is_some() && datagram.vlan != vlan => counters.other_vlan.add(1),
         Ok(Parsed::Udp(datagram)) => return Some(Received::from(datagram)),
         Ok(Parsed::Arp { .. } | Parsed::Igmp { .. }) => control.push(index),
+        // The port has counted it: it could not hand the frame over whole.
+        Err(_) if frame.bytes.is_empty() => {}
         Err(reject) => counters.rejected[reject as usize].add(1),
     }
     None

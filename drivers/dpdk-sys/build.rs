@@ -9,7 +9,7 @@ const FUNCTIONS: &str = "rte_eal_(init|cleanup)|rte_version|rte_strerror|rte_soc
     |rte_eth_(rx_queue_setup|tx_queue_setup|stats_get|macaddr_get|promiscuous_enable|allmulticast_enable|read_clock)\
     |rte_eth_(link_get_nowait|dev_get_mtu|dev_get_name_by_port)\
     |rte_mbuf_dyn_rx_timestamp_register\
-    |rte_pktmbuf_pool_create|rte_pktmbuf_free_bulk|rte_mempool_(free|avail_count)";
+    |rte_pktmbuf_pool_create|rte_mempool_(free|avail_count)";
 
 fn main() {
     println!("cargo::rerun-if-changed=src/shim.c");

@@ -243,7 +243,7 @@ impl PcapPort {
         let start = self.stream.consume(packet.piece_bytes) + packet.data_offset;
         self.packets += 1;
         self.is_exhausted |= self.packets >= self.packets_limit;
-        if packet.data_bytes > FRAME_BYTES_MAX {
+        if !(1..=FRAME_BYTES_MAX).contains(&packet.data_bytes) {
             self.counters.oversized += 1;
             return;
         }

@@ -1,8 +1,17 @@
 //! The DPDK port on virtual devices that need no privileges: null, ring and pcap.
 
+use dataplane::cache::cell::Cell;
+use dataplane::cache::region::Layout;
+use dataplane::cache::writer::Writer;
+use dataplane::hint::NoPrefetch;
 use dataplane::port::{Medium, Port};
+use dataplane::sim::memory_port::MemoryPort;
+use dataplane::wire::datagram::Datagram;
+use dataplane::worker::{PortSetup, Worker};
+use drivers::clock::SystemClock;
 use drivers::dpdk::{DpdkConfig, DpdkError, DpdkPort, Eal, EalConfig, EalMemory};
 use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -78,19 +87,80 @@ fn a_recording_comes_through_byte_by_byte() {
 }
 
 #[test]
-fn frames_in_several_buffers_are_dropped_and_counted() {
+fn frames_in_several_buffers_are_empty_and_counted_once() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("jumbo.pcap");
-    write_pcap(&file, &[vec![1; 100], vec![2; 6_000], vec![3; 100]]);
+    write_pcap(&file, &[vec![1; 100], vec![2; 6_000], vec![3; 100], vec![4; 9_000]]);
     let mut port = open(&config(&format!("net_pcap1,rx_pcap={}", file.display()))).unwrap();
+    let free = port.mbufs_free();
     let mut lengths = Vec::new();
     for _ in 0..1_000 {
         for index in 0..port.rx_burst() {
+            port.prefetch::<NoPrefetch>(index);
+            assert_eq!(port.frame(index).bytes, port.frame(index).bytes, "to ask twice counts nothing twice");
             lengths.push(port.frame(index).bytes.len());
         }
     }
-    assert_eq!(lengths, [100, 100]);
-    assert_eq!(port.counters().oversized, 1);
+    assert_eq!(lengths, [100, 0, 100, 0]);
+    assert_eq!((port.counters().rx_frames, port.counters().oversized), (4, 2));
+    assert_eq!(port.mbufs_free(), free, "every segment came back");
+}
+
+#[test]
+fn a_worker_leaves_the_counting_of_them_to_the_port() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jumbo.pcap");
+    let source = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 5_000);
+    let destination = SocketAddrV4::new(Ipv4Addr::new(239, 1, 1, 1), 26_477);
+    let mut sender = MemoryPort::new(Medium::Ethernet);
+    sender.push_datagram(&Datagram { vlan: None, source, destination, payload: b"payload" }, 0);
+    assert_eq!(sender.rx_burst(), 1);
+    let datagram = sender.frame(0).bytes.to_vec();
+    write_pcap(&file, &[datagram.clone(), vec![2; 6_000], vec![0xFF; 100], datagram]);
+    let port = open(&config(&format!("net_pcap2,rx_pcap={}", file.display()))).unwrap();
+    let layout = Layout { instruments: 1, feeds: 1, log_ticks: 1, bursts: 1 };
+    let cells: Vec<Cell> = (0..layout.cells()).map(|_| Cell::default()).collect();
+    let writer = Writer::format(&cells, layout, 1).unwrap();
+    let setup = PortSetup { port, host: None, vlan: None };
+    let mut worker =
+        Worker::<_, _, NoPrefetch>::new(vec![setup], Vec::new(), writer, SystemClock, 1).unwrap();
+    for _ in 0..1_000 {
+        worker.do_work();
+    }
+    worker.leave();
+    let counters = &worker.telemetry().ports[0];
+    let counted: Vec<(&str, u64)> =
+        counters.entries().filter(|(name, count)| *count != 0 && *name != "rx_bytes").collect();
+    assert_eq!(counted, [("rx_frames", 4), ("oversized", 1), ("unrouted", 2), ("ethertype", 1)]);
+}
+
+#[test]
+fn every_queue_gives_all_that_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    // One is much longer, so that the turns of the others find nothing in the end.
+    let sent: Vec<Vec<Vec<u8>>> = [300, 2, 1_000, 40]
+        .into_iter()
+        .enumerate()
+        .map(|(queue, count)| (0..count).map(|number| [vec![queue as u8], frame(number)].concat()).collect())
+        .collect();
+    let mut device = "net_pcap3".to_owned();
+    for (queue, frames) in sent.iter().enumerate() {
+        let file = folder.path().join(format!("{queue}.pcap"));
+        write_pcap(&file, frames);
+        device += &format!(",rx_pcap={}", file.display());
+    }
+    let mut port = open(&DpdkConfig { rx_queues: 4, ..config(&device) }).unwrap();
+    let free = port.mbufs_free();
+    let mut received = vec![Vec::new(); 4];
+    for _ in 0..10_000 {
+        for index in 0..port.rx_burst() {
+            let bytes = port.frame(index).bytes;
+            received[usize::from(bytes[0])].push(bytes.to_vec());
+        }
+    }
+    assert!(received == sent, "each queue's frames once, in its order");
+    assert_eq!(port.counters().rx_frames, 1_342);
+    assert_eq!(port.mbufs_free(), free);
 }
 
 #[test]

@@ -1,28 +1,27 @@
 #include "shim.h"
 #include <string.h>
 
-/* Brings the mbufs of one segment to the front, in their order, and returns how many there are. */
-static __rte_noinline uint16_t whole_first(struct rte_mbuf **mbufs, uint16_t received)
+uint16_t tickplane_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t burst)
 {
-    uint16_t whole = 0;
-    for (uint16_t i = 0; i < received; i++) {
-        struct rte_mbuf *mbuf = mbufs[i];
-        if (mbuf->nb_segs == 1) {
-            mbufs[i] = mbufs[whole];
-            mbufs[whole++] = mbuf;
-        }
-    }
-    return whole;
+    return rte_eth_rx_burst(port, queue, mbufs, burst);
 }
 
-uint16_t tickplane_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t burst, uint16_t *whole)
+uint16_t tickplane_free(struct rte_mbuf **mbufs, uint16_t count)
 {
-    uint16_t received = rte_eth_rx_burst(port, queue, mbufs, burst);
-    uint16_t segments = 1;
-    for (uint16_t i = 0; i < received; i++)
-        segments |= mbufs[i]->nb_segs;
-    *whole = likely(segments == 1) ? received : whole_first(mbufs, received);
-    return received;
+    struct rte_mempool *pool = mbufs[0]->pool;
+    uint16_t freed = 0, split = 0;
+    for (uint16_t i = 0; i < count; i++) {
+        struct rte_mbuf *mbuf = mbufs[i];
+        if (unlikely(mbuf->nb_segs != 1 || mbuf->pool != pool)) {
+            split += mbuf->nb_segs != 1;
+            rte_pktmbuf_free(mbuf);
+        } else if (likely(rte_pktmbuf_prefree_seg(mbuf) != NULL)) {
+            mbufs[freed++] = mbuf;
+        }
+    }
+    if (likely(freed != 0))
+        rte_mempool_put_bulk(pool, (void **)mbufs, freed);
+    return split;
 }
 
 int tickplane_tx(uint16_t port, struct rte_mempool *pool, const uint8_t *frame, uint16_t length)

@@ -25,7 +25,6 @@ pub struct DpdkPort {
     /// The queue whose turn is next.
     turn: u16,
     rx_frames: u64,
-    oversized: u64,
     tx_frames: u64,
     tx_dropped: u64,
     /// After everything else: DPDK ends with its last port.
@@ -37,8 +36,8 @@ pub struct DpdkPort {
 struct Burst {
     mbufs: Box<[*mut sys::rte_mbuf]>,
     held: usize,
-    /// Frames, which come first; the rest of `held` is in several segments.
-    whole: u16,
+    /// Frames in several segments that were given back.
+    oversized: u64,
 }
 
 // SAFETY: DPDK's queues may be used by any one thread at a time, and everything that the port points to is its own.
@@ -46,20 +45,24 @@ unsafe impl Send for DpdkPort {}
 
 impl Burst {
     fn new(frames: usize) -> Burst {
-        Burst { mbufs: vec![ptr::null_mut(); frames].into(), held: 0, whole: 0 }
+        Burst { mbufs: vec![ptr::null_mut(); frames].into(), held: 0, oversized: 0 }
     }
 
     /// A field of the frame's packet buffer. Panics if there is no such frame.
     #[inline(always)]
     fn field<T: Copy>(&self, index: usize, offset: u32) -> T {
-        let mbuf = self.mbufs[..usize::from(self.whole)][index];
+        let mbuf = self.mbufs[..self.held][index];
         // SAFETY: the mbuf came by the last burst and is held until the next one; the offset is that of an aligned
         // field of this type, by the headers of this very DPDK, or one that it registered.
         unsafe { mbuf.cast::<u8>().add(offset as usize).cast::<T>().read() }
     }
 
+    /// The frame, or nothing if it lies in several segments.
     #[inline(always)]
     fn bytes(&self, index: usize) -> &[u8] {
+        if self.field::<u16>(index, sys::TICKPLANE_MBUF_NB_SEGS) != 1 {
+            return &[];
+        }
         let buffer: *const u8 = self.field(index, sys::TICKPLANE_MBUF_BUF_ADDR);
         let offset: u16 = self.field(index, sys::TICKPLANE_MBUF_DATA_OFF);
         let length: u16 = self.field(index, sys::TICKPLANE_MBUF_DATA_LEN);
@@ -72,8 +75,9 @@ impl Burst {
     fn free(&mut self) {
         if self.held != 0 {
             // SAFETY: the first `held` pointers came by the last burst and were not freed since.
-            unsafe { sys::rte_pktmbuf_free_bulk(self.mbufs.as_mut_ptr(), self.held as u32) };
-            (self.held, self.whole) = (0, 0);
+            let split = unsafe { sys::tickplane_free(self.mbufs.as_mut_ptr(), self.held as u16) };
+            self.oversized += u64::from(split);
+            self.held = 0;
         }
     }
 }
@@ -95,7 +99,6 @@ impl DpdkPort {
             queues: config.rx_queues,
             turn: 0,
             rx_frames: 0,
-            oversized: 0,
             tx_frames: 0,
             tx_dropped: 0,
             _eal: eal.clone(),
@@ -138,16 +141,15 @@ impl Port for DpdkPort {
         for _ in 0..self.queues {
             let queue = self.turn;
             self.turn = if queue + 1 == self.queues { 0 } else { queue + 1 };
-            let burst = &mut self.burst;
-            let (mbufs, room) = (burst.mbufs.as_mut_ptr(), burst.mbufs.len() as u16);
+            let mbufs = &mut self.burst.mbufs;
             // SAFETY: the device is started with this queue, and there is room for as many as are asked for.
-            let received =
-                unsafe { sys::tickplane_rx_burst(self.device.port_id, queue, mbufs, room, &mut burst.whole) };
+            let received = unsafe {
+                sys::tickplane_rx_burst(self.device.port_id, queue, mbufs.as_mut_ptr(), mbufs.len() as u16)
+            };
             if received != 0 {
-                burst.held = usize::from(received);
+                self.burst.held = usize::from(received);
                 self.rx_frames += u64::from(received);
-                self.oversized += u64::from(received - burst.whole);
-                return usize::from(burst.whole);
+                return self.burst.held;
             }
         }
         0
@@ -197,7 +199,7 @@ impl Port for DpdkPort {
             rx_frames: self.rx_frames,
             rx_bytes: stats.ibytes,
             missed: stats.imissed + stats.rx_nombuf,
-            oversized: self.oversized + stats.ierrors,
+            oversized: self.burst.oversized + stats.ierrors,
             tx_frames: self.tx_frames,
             tx_dropped: self.tx_dropped,
         }
