@@ -5,7 +5,7 @@
 use dataplane::cache::cell::{Cell, Load};
 use dataplane::cache::reader::{Cursor, Next, Reader};
 use dataplane::cache::region::Layout;
-use dataplane::cache::tick::{Quote, Tick};
+use dataplane::cache::tick::{Definition, Quote, Tick};
 use dataplane::cache::writer::Writer;
 use loom::sync::Arc;
 use loom::thread;
@@ -105,5 +105,34 @@ fn a_cursor_sees_each_tick_or_knows_that_it_was_lapped() {
             }
         }
         assert_eq!(seen + skipped, 2, "none twice, none unnoticed");
+    });
+}
+
+/// Who has seen that an instrument is defined finds it by its name, beside one whose search begins at the same word; who has
+/// not finds it or nothing, and never another.
+#[test]
+fn an_instrument_that_is_defined_is_found() {
+    const LAYOUT: Layout = Layout { instruments: 2, feeds: 1, log_ticks: 2, bursts: 1 };
+    const NAMES: [&[u8]; 2] = [b"A", b"J"];
+    model(2, || {
+        let cells: &'static [Cell] = Box::leak((0..LAYOUT.cells()).map(|_| Cell::default()).collect());
+        let mut writer = Writer::format(cells, LAYOUT, 1).unwrap();
+        let reader = Reader::open(cells).unwrap();
+        let writing = thread::spawn(move || {
+            for (native_id, name) in (1..).zip(NAMES) {
+                let instrument = writer.allocate().unwrap();
+                writer.define(instrument, &Tick::default(), Definition::new(native_id, name));
+                writer.commit();
+            }
+        });
+        let defined = reader.instruments().max(reader.tail() as u32);
+        for (instrument, name) in (0..).zip(NAMES) {
+            let found: Vec<u32> = reader.find(name).collect();
+            assert!(found == [instrument] || (found.is_empty() && instrument >= defined), "{found:?}");
+        }
+        writing.join().unwrap();
+        for (instrument, name) in (0..).zip(NAMES) {
+            assert_eq!(reader.find(name).collect::<Vec<_>>(), [instrument]);
+        }
     });
 }
