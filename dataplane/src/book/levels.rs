@@ -1,6 +1,6 @@
 //! Levels: the shares at each price of each side, best first.
 //!
-//! A side is a chain of chunks, each a sorted array of up to twelve levels. Its first chunk has a fixed place, so
+//! A side is a chain of chunks, each a sorted array of up to twenty levels. Its first chunk has a fixed place, so
 //! that it can be asked for ahead of its use; nearly all that happens, happens there. A key orders prices so that
 //! the better one is the larger, and an unused place is 0: the search compares a whole chunk without a branch.
 
@@ -8,28 +8,28 @@ use super::{Full, Side};
 use crate::hint::Prefetch;
 use bytemuck::{Pod, Zeroable};
 
-const CHUNK_LEVELS: usize = 12;
+const CHUNK_LEVELS: usize = 20;
 /// Two neighbours with no more levels than this together become one.
-const MERGE_LEVELS: u32 = 8;
+const MERGE_LEVELS: u32 = 14;
 /// ITCH's stock locate has 16 bits.
 const NATIVE_IDS: usize = 1 << 16;
 
 /// Prices up to this can be stored, in the feed's own scale. (ITCH's highest is 1,999,999,900.)
 pub const PRICE_MAX: u32 = i32::MAX as u32;
 
+/// Four cache lines: the first two hold all keys and the best five levels' shares.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
 struct Chunk {
-    keys: [i32; CHUNK_LEVELS],
     levels: u32,
     /// The chunk with the next worse levels; 0 = none (chunk 0 is a first one and never a next one).
     next: u32,
-    reserved: [u32; 2],
+    keys: [i32; CHUNK_LEVELS],
     shares: [u64; CHUNK_LEVELS],
-    reserved2: [u64; 4],
+    reserved: u64,
 }
 
-const _: () = assert!(size_of::<Chunk>() == 192);
+const _: () = assert!(size_of::<Chunk>() == 256);
 
 /// The best of a side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -155,8 +155,9 @@ impl Levels {
     pub fn prefetch<F: Prefetch>(&self, native_id: u16) {
         let first = first_chunk(native_id, Side::Bid);
         for chunk in &self.chunks[first..first + 2] {
-            F::prefetch(&chunk.keys);
-            F::prefetch(&chunk.shares);
+            F::prefetch(&chunk.levels);
+            F::prefetch(&chunk.shares[0]);
+            F::prefetch(&chunk.shares[5]);
         }
     }
 
