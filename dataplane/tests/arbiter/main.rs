@@ -2,6 +2,4 @@
 
 mod directed;
 mod exchange;
-mod hostile;
-mod property;
 mod session;
