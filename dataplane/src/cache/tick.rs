@@ -134,8 +134,12 @@ pub struct ImpliedQuote(pub Quote);
 pub struct Trade {
     pub price: i64,
     pub size: u64,
-    /// The exchange's number of the trade (ITCH: match number).
+    /// The exchange's number of the trade (ITCH: match number); 0 = it has none.
     pub trade_id: u64,
+}
+
+impl Trade {
+    pub const NONE: Trade = Trade { price: PRICE_ABSENT, size: 0, trade_id: 0 };
 }
 
 /// The trading status of an instrument.

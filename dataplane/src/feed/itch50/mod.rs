@@ -19,13 +19,14 @@ use super::{Decoder, DecoderCounters, Delivery, Event, Proof, Publication, Stamp
 use crate::book::levels::{Levels, PRICE_MAX};
 use crate::book::orders::{Order, Orders};
 use crate::book::{Full, Side};
-use crate::cache::tick::Reason;
+use crate::cache::tick::{Reason, Trade};
 use crate::cache::writer::Writer;
 use crate::hint::Prefetch;
 use crate::wire::itch50::{ItchError, Message};
 use action::{Action, Entry};
 use bytemuck::Zeroable;
-use instrument::{Instrument, LastTrade};
+use instrument::Instrument;
+use publish::traded;
 
 /// Messages that are read before the first of them is done.
 const BATCH: usize = 32;
@@ -126,8 +127,7 @@ impl<F: Prefetch> Itch50<F> {
 
     #[inline(always)]
     fn trade(&mut self, native_id: u16, price: u32, size: u64, entry: &Entry, writer: &mut Writer<'_>) {
-        let trade = LastTrade { trade_id: entry.other, size, price, reserved: 0 };
-        self.publish_trade(native_id, trade, entry, writer);
+        self.publish_trade(native_id, traded(entry.other, size, price), entry, writer);
     }
 
     /// Adds an order with the entry's price and size.
@@ -250,9 +250,11 @@ impl<F: Prefetch> Itch50<F> {
                 self.publish_status(action.trading_state, action.reason, &entry, writer);
             }
             Message::BrokenTrade(broken) => {
-                let instrument = &mut self.instruments[usize::from(entry.native_id)];
-                let was_last = instrument.break_trade(broken.match_number.get());
-                was_last.then(|| self.publish_last_trade(&entry, writer));
+                let trades = &mut self.instruments[usize::from(entry.native_id)].trades;
+                if trades.forget(traded(broken.match_number.get(), 0, 0)) {
+                    let last = trades.last().unwrap_or(Trade::NONE);
+                    self.publish_row(entry.native_id, last, &entry, writer);
+                }
             }
             _ => {}
         }

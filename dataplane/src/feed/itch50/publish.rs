@@ -1,6 +1,5 @@
 //! From what the decoder knows to ticks.
 
-use super::instrument::LastTrade;
 use super::{Entry, Itch50, NATIVE_IDS};
 use crate::book::levels::Best;
 use crate::cache::tick::{self, PRICE_ABSENT, Payload, Quote, Status, Trade};
@@ -19,9 +18,14 @@ fn price_and_size(best: Best) -> (i64, u32) {
     (price, u32::try_from(best.shares).unwrap_or(u32::MAX))
 }
 
+#[inline(always)]
+pub(super) fn traded(trade_id: u64, size: u64, price: u32) -> Trade {
+    Trade { price: i64::from(price) * UNIT, size, trade_id }
+}
+
 impl<F: Prefetch> Itch50<F> {
     #[inline(always)]
-    fn publish_row<P: Payload>(
+    pub(super) fn publish_row<P: Payload>(
         &mut self,
         native_id: u16,
         payload: P,
@@ -50,25 +54,12 @@ impl<F: Prefetch> Itch50<F> {
     pub(super) fn publish_trade(
         &mut self,
         native_id: u16,
-        trade: LastTrade,
+        trade: Trade,
         entry: &Entry,
         writer: &mut Writer<'_>,
     ) {
-        self.instruments[usize::from(native_id)].record_trade(trade);
-        let LastTrade { trade_id, size, price, .. } = trade;
-        let trade = Trade { price: i64::from(price) * UNIT, size, trade_id };
+        self.instruments[usize::from(native_id)].trades.record(trade);
         self.publish_row(native_id, trade, entry, writer);
-    }
-
-    /// After a break: the last trade that still counts.
-    pub(super) fn publish_last_trade(&mut self, entry: &Entry, writer: &mut Writer<'_>) {
-        let last = self.instruments[usize::from(entry.native_id)].last_trade();
-        let trade = last.map_or(Trade { price: PRICE_ABSENT, size: 0, trade_id: 0 }, |last| Trade {
-            price: i64::from(last.price) * UNIT,
-            size: last.size,
-            trade_id: last.trade_id,
-        });
-        self.publish_row(entry.native_id, trade, entry, writer);
     }
 
     pub(super) fn publish_status(
@@ -149,8 +140,8 @@ impl<F: Prefetch> Itch50<F> {
     fn publish_all(&mut self, native_id: u16, entry: &Entry, writer: &mut Writer<'_>) {
         let instrument = self.instruments[usize::from(native_id)];
         self.publish_quote(native_id, entry, writer);
-        if instrument.last_trade().is_some() {
-            self.publish_last_trade(entry, writer);
+        if let Some(trade) = instrument.trades.last() {
+            self.publish_row(native_id, trade, entry, writer);
         }
         if instrument.trading_state != 0 {
             self.publish_status(instrument.trading_state, instrument.reason, entry, writer);

@@ -1,9 +1,9 @@
 //! What is known of each of the feed's instruments, and where it is found by the exchange's number.
 
 use super::book::{BookSide, DEPTH_MAX, Extent, Impossible, Update};
-use super::trades::Trades;
 use crate::book::Full;
 use crate::cache::tick::{Contract, PRICE_ABSENT, Quote};
+use crate::feed::trades::Trades;
 use crate::wire::mdp3::entry_type;
 use bytemuck::{Pod, Zeroable};
 

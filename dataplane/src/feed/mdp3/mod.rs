@@ -18,14 +18,13 @@ mod events;
 mod instrument;
 mod publish;
 mod security_status;
-mod trades;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::transport::Mdp3 as Packets;
 use super::{Decoder, DecoderCounters, Delivery, Event, Proof, Publication, Stamp};
-use crate::cache::tick::{Reason, flag};
+use crate::cache::tick::{Reason, Trade, flag};
 use crate::cache::writer::Writer;
 use crate::hint::Prefetch;
 use crate::wire::mdp3::{
@@ -36,7 +35,6 @@ use book::{Impossible, Update};
 use events::OpenEvent;
 use instrument::{Instruments, state};
 use security_status::Groups;
-use trades::LastTrade;
 
 /// Decimals that CME's prices are shown with at least: they differ by instrument.
 const PRICE_DECIMALS: u8 = 0;
@@ -265,7 +263,7 @@ impl<F: Prefetch> Mdp3<F> {
     fn trade(
         &mut self,
         place: usize,
-        trade: Option<LastTrade>,
+        trade: Option<Trade>,
         action: u8,
         stamp: &Stamp,
         writer: &mut Writer<'_>,
@@ -392,26 +390,26 @@ impl BookLevel for BookLongQtyEntry {
 /// A trade's entry, whatever the width of its size.
 trait TradeTerms: Field + Report {
     /// The trade (`None` = it can't be one) and the action.
-    fn terms(entry: &Block<'_, Self>, price_unit: i64) -> (Option<LastTrade>, u8)
+    fn terms(entry: &Block<'_, Self>, price_unit: i64) -> (Option<Trade>, u8)
     where
         Self: Sized;
 }
 
 impl TradeTerms for TradeEntry {
     #[inline(always)]
-    fn terms(entry: &Block<'_, Self>, price_unit: i64) -> (Option<LastTrade>, u8) {
+    fn terms(entry: &Block<'_, Self>, price_unit: i64) -> (Option<Trade>, u8) {
         let size = u64::try_from(entry.size.get()).ok();
         let price = price(entry.price.get(), price_unit);
         let trade_id = entry.trade_id().unwrap_or(0).into();
-        (price.zip(size).map(|(price, size)| LastTrade { price, size, trade_id }), entry.action)
+        (price.zip(size).map(|(price, size)| Trade { price, size, trade_id }), entry.action)
     }
 }
 
 impl TradeTerms for TradeLongQtyEntry {
     #[inline(always)]
-    fn terms(entry: &Block<'_, Self>, price_unit: i64) -> (Option<LastTrade>, u8) {
+    fn terms(entry: &Block<'_, Self>, price_unit: i64) -> (Option<Trade>, u8) {
         let id = Some(entry.trade_id.get()).filter(|id| *id != UINT32_NULL);
         let (trade_id, size) = (id.unwrap_or(0).into(), entry.size.get());
-        (price(entry.price.get(), price_unit).map(|price| LastTrade { price, size, trade_id }), entry.action)
+        (price(entry.price.get(), price_unit).map(|price| Trade { price, size, trade_id }), entry.action)
     }
 }

@@ -1,7 +1,6 @@
 //! From what the decoder knows to ticks.
 
 use super::instrument::{Book, Instrument, state};
-use super::trades::LastTrade;
 use super::{Mdp3, Stamp, Writer};
 use crate::cache::tick::{Contract, ImpliedQuote, Kind, PRICE_ABSENT, Payload, Quote, Reason, Trade, flag};
 use crate::hint::Prefetch;
@@ -11,8 +10,6 @@ use zerocopy::byteorder::little_endian::U64;
 
 /// The rows that reports prove; no report tells the trading status.
 const REPORTED: [Kind; 5] = [Kind::Definition, Kind::Contract, Kind::Trade, Kind::Quote, Kind::ImpliedQuote];
-
-const NO_TRADE: Trade = Trade { price: PRICE_ABSENT, size: 0, trade_id: 0 };
 
 impl<F: Prefetch> Mdp3<F> {
     /// The flags of an instrument's rows, besides the session's: they are suspect until they are proven, and partial if its
@@ -52,9 +49,7 @@ impl<F: Prefetch> Mdp3<F> {
 
     /// Publishes the last trade that still counts.
     pub(super) fn publish_trade(&mut self, place: usize, stamp: &Stamp, writer: &mut Writer<'_>) {
-        let last = self.instruments[place].trades.last();
-        let trade =
-            last.map_or(NO_TRADE, |LastTrade { price, size, trade_id }| Trade { price, size, trade_id });
+        let trade = self.instruments[place].trades.last().unwrap_or(Trade::NONE);
         self.publish_row(place, trade, stamp, writer);
     }
 

@@ -1,40 +1,30 @@
 //! The last trades of an instrument, so that the one before can count again if the last is broken.
 
+use crate::cache::tick::Trade;
 use bytemuck::{Pod, Zeroable};
 
 const TRADES_KEPT: usize = 4;
-
-/// A trade as it was told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub(super) struct LastTrade {
-    /// 10⁻⁹.
-    pub price: i64,
-    pub size: u64,
-    /// The exchange's number; 0 = it has none (schemas below 7).
-    pub trade_id: u64,
-}
 
 /// All zero = none.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Trades {
     /// The oldest first.
-    trades: [LastTrade; TRADES_KEPT],
+    trades: [Trade; TRADES_KEPT],
     kept: u64,
 }
 
 impl Trades {
-    pub fn last(&self) -> Option<LastTrade> {
+    pub fn last(&self) -> Option<Trade> {
         self.kept().last().copied()
     }
 
-    fn kept(&self) -> &[LastTrade] {
+    fn kept(&self) -> &[Trade] {
         &self.trades[..self.kept as usize]
     }
 
     #[inline(always)]
-    pub fn record(&mut self, trade: LastTrade) {
+    pub fn record(&mut self, trade: Trade) {
         if self.kept as usize == TRADES_KEPT {
             self.trades.rotate_left(1);
         } else {
@@ -44,14 +34,14 @@ impl Trades {
     }
 
     /// Puts other terms in place of a trade's; true = it was the last one.
-    pub fn correct(&mut self, trade: LastTrade) -> bool {
+    pub fn correct(&mut self, trade: Trade) -> bool {
         let Some(at) = self.position(&trade) else { return false };
         self.trades[at] = trade;
         at + 1 == self.kept as usize
     }
 
     /// Forgets a broken trade; true = it was the last one.
-    pub fn forget(&mut self, trade: LastTrade) -> bool {
+    pub fn forget(&mut self, trade: Trade) -> bool {
         let Some(at) = self.position(&trade) else { return false };
         let was_last = at + 1 == self.kept as usize;
         self.trades[at..self.kept as usize].rotate_left(1);
@@ -60,7 +50,7 @@ impl Trades {
     }
 
     /// By its number; one without is found by its terms, the latest first.
-    fn position(&self, trade: &LastTrade) -> Option<usize> {
+    fn position(&self, trade: &Trade) -> Option<usize> {
         self.kept().iter().rposition(|kept| match trade.trade_id {
             0 => (kept.price, kept.size) == (trade.price, trade.size),
             id => kept.trade_id == id,
@@ -72,8 +62,8 @@ impl Trades {
 mod tests {
     use super::*;
 
-    fn trade(trade_id: u64, price: i64) -> LastTrade {
-        LastTrade { price, size: 1, trade_id }
+    fn trade(trade_id: u64, price: i64) -> Trade {
+        Trade { price, size: 1, trade_id }
     }
 
     #[test]
