@@ -23,14 +23,11 @@ use std::sync::Arc;
 use super::config::{ArbiterConfig, ConfigError};
 use super::delivery::{Arrival, Delivery, Event, Sink};
 use super::line::{FeedCounters, Leads, Line};
-use super::stray::{JUMP_MESSAGES, Stray, StrayPacket};
+use super::stray::{JUMP_MESSAGES, RESTART_MESSAGES, Stray, StrayPacket};
 use super::transport::{Packet, SESSION_BYTES, Transport};
 use super::window::{Held, Hold, Window};
 use crate::cache::tick::Condition;
 use crate::limits::LINES_MAX;
-
-/// Messages that a line has announced before its beginning again at 1 can be a new session: fewer may be a repetition.
-const RESTART_MESSAGES: u64 = 1_024;
 
 /// One feed's arbitration.
 #[derive(Debug)]
@@ -229,17 +226,22 @@ impl<T: Transport> Arbiter<T> {
         let Packet { session, sequence, count, ends_session, blocks } = packet;
         let next = packet.sequence_next();
         let (line, now_ns) = (arrival.line, arrival.now_ns);
+        let own = session == self.session;
+        let offer = Offer { sequence, next, ends_session, blocks };
+        let front = if own { self.next } else { 0 };
+        let confirms = self.stray.is_confirmed_by(line, &session, sequence, next, front);
+        let relation = self.relation(line, &session, &offer);
         // What is dropped as a duplicate is not walked: neither here nor when all is well.
-        let past = count != 0 && self.is_past(sequence, count) && session == self.session;
-        if sequence == 0 || (!past && !T::is_whole(&packet)) {
+        let past = count != 0 && self.is_past(sequence, count) && own;
+        let dropped = past && !confirms && matches!(relation, Relation::Own);
+        if sequence == 0 || (!dropped && !T::is_whole(&packet)) {
             self.counters.lines[line].malformed.add(1);
             return;
         }
-        let offer = Offer { sequence, next, ends_session, blocks };
-        let outcome = if self.stray.is_confirmed_by(line, &session, sequence, next) {
+        let outcome = if confirms {
             self.follow_stray(&session, offer, arrival, sink)
         } else {
-            match self.relation(line, &session, &offer) {
+            match relation {
                 Relation::Own => self.stray.forget(line),
                 Relation::New => self.begin(&session, sequence, now_ns, sink),
                 Relation::Old => {

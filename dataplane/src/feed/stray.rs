@@ -8,6 +8,9 @@ use super::transport::SESSION_BYTES;
 /// Messages within which packets belong together: one further ahead waits for a second one.
 pub(super) const JUMP_MESSAGES: u64 = 1 << 20;
 
+/// Messages that a line has announced before its beginning again at 1 can be a new session: fewer may be a repetition.
+pub(super) const RESTART_MESSAGES: u64 = 1_024;
+
 /// The memory of one packet.
 #[derive(Debug)]
 pub(super) struct Stray {
@@ -44,18 +47,24 @@ impl Stray {
         });
     }
 
-    /// A packet near the stray's, on another line or not the same again (a heartbeat may be).
+    /// A packet near the stray's, on another line or not the same again (a heartbeat may be). `front` is the number that
+    /// comes next in that session, if it is the one that is followed, else 0.
     pub fn is_confirmed_by(
         &self,
         line: usize,
         session: &[u8; SESSION_BYTES],
         sequence: u64,
         next: u64,
+        front: u64,
     ) -> bool {
         self.packet.is_some_and(|stray| {
+            // A session that begins again is confirmed by its beginning, not by what goes on at the front, or repeats it.
+            let continues = sequence < front && sequence <= stray.next + RESTART_MESSAGES / 2;
+            let begins = stray.sequence >= front || sequence <= stray.next || continues;
             stray.session == *session
                 && stray.sequence.abs_diff(sequence) <= JUMP_MESSAGES
                 && (stray.line != line || stray.sequence != sequence || sequence == next)
+                && begins
         })
     }
 
