@@ -32,6 +32,9 @@ Examples:
   A day as Nasdaq publishes it (messages behind two bytes of length), stamped with its date:
       tickplane decode 01302019.NASDAQ_ITCH50.gz --feed itch50 --date 2019-01-30 --json
 
+  IEX's top of book as it was after 3,255 packets:
+      tickplane decode tops.pcap.gz --feed tops16 --packets 3255
+
 Rows are sorted by name; an instrument whose definition was not seen is called by its number. The last line holds
 the counters.";
 
@@ -158,7 +161,8 @@ impl Port for Replay<'_> {
 /// Decodes and prints; what went wrong with the recording itself, but only after its beginning, is a warning.
 pub fn run(args: &DecodeArgs) -> Result<(), DecodeError> {
     let lines = lines(args)?;
-    let protocol = args.feed.setup(args.orders_max as usize, args.date.as_deref())?;
+    let protocol =
+        args.feed.setup(args.orders_max as usize, LAYOUT.instruments as usize, args.date.as_deref())?;
     let mapping = RegionMapping::create_anonymous("tickplane-decode", LAYOUT.cells())?;
     let cells = mapping.cells();
     let writer = Writer::format(cells, LAYOUT, 1).expect("the layout is within its limits");

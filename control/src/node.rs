@@ -149,7 +149,7 @@ impl Drop for OpenSubscription {
 /// The exchange's name of a session, and its day as `YYYY-MM-DD`; empty = unknown.
 pub fn session_names(session: Option<Session>) -> (String, String) {
     let Some(session) = session else { return Default::default() };
-    let name = String::from_utf8_lossy(session.session.trim_ascii()).into_owned();
+    let name = String::from_utf8_lossy(&session.session).trim_matches(['\0', ' ']).to_owned();
     let days = i64::from(session.day);
     let day = jiff::Timestamp::from_second(days * 86_400)
         .map(|midnight| midnight.strftime("%Y-%m-%d").to_string())

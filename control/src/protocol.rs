@@ -3,7 +3,7 @@
 use crate::midnight::{DateError, midnight_before, midnight_of};
 use dataplane::feed;
 use dataplane::feed::itch50::Midnight;
-use dataplane::feed::transport::{self, Moldudp64, Transport};
+use dataplane::feed::transport::{self, IexTp, Moldudp64, Transport};
 
 /// What a feed speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
@@ -13,6 +13,8 @@ pub enum Protocol {
     Itch50,
     /// CME MDP 3.0, one channel
     Mdp3,
+    /// IEX TOPS 1.6 over IEX-TP
+    Tops16,
 }
 
 /// Instruments of an MDP 3.0 channel. CME's largest have some ten thousand.
@@ -28,6 +30,7 @@ impl Protocol {
         match self {
             Protocol::Itch50 => "itch50",
             Protocol::Mdp3 => "mdp3",
+            Protocol::Tops16 => "tops16",
         }
     }
 
@@ -36,6 +39,7 @@ impl Protocol {
         match self {
             Protocol::Itch50 => "MoldUDP64",
             Protocol::Mdp3 => "MDP 3.0",
+            Protocol::Tops16 => "IEX-TP (TOPS)",
         }
     }
 
@@ -44,14 +48,22 @@ impl Protocol {
         match self {
             Protocol::Itch50 => is_of::<Moldudp64>(datagram),
             Protocol::Mdp3 => is_of::<transport::Mdp3>(datagram),
+            Protocol::Tops16 => is_of::<IexTp>(datagram),
         }
     }
 
-    /// What a worker makes a feed of. `date` is the exchange's day; without it that on which a session is first seen.
-    pub fn setup(self, orders_max: usize, date: Option<&str>) -> Result<feed::Protocol, DateError> {
+    /// What a worker makes a feed of. `instruments_max` is what the region has room for; `date` is the exchange's day, without
+    /// it that on which a session is first seen.
+    pub fn setup(
+        self,
+        orders_max: usize,
+        instruments_max: usize,
+        date: Option<&str>,
+    ) -> Result<feed::Protocol, DateError> {
         Ok(match self {
             Protocol::Itch50 => feed::Protocol::Itch50 { orders_max, midnight: midnight(date)? },
             Protocol::Mdp3 => feed::Protocol::Mdp3 { instruments_max: CHANNEL_INSTRUMENTS_MAX },
+            Protocol::Tops16 => feed::Protocol::Tops16 { symbols_max: instruments_max },
         })
     }
 }

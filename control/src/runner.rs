@@ -186,7 +186,7 @@ fn make_worker(
             lines: feed.lines.iter().map(line).collect(),
             protocol: feed
                 .protocol
-                .setup(feed.orders_max, feed.date.as_deref())
+                .setup(feed.orders_max, config.region.instruments_max as usize, feed.date.as_deref())
                 .expect("the configuration was checked"),
         }
     });

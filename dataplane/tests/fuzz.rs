@@ -6,7 +6,7 @@ use dataplane::cache::reader::{Reader, State};
 use dataplane::cache::region::Layout;
 use dataplane::cache::tick::Quote;
 use dataplane::cache::writer::Writer;
-use dataplane::feed::{ArbiterConfig, Arrival, Feed, Protocol};
+use dataplane::feed::{ArbiterConfig, Arrival, Feed, LineCounters, Protocol};
 use dataplane::hint::NoPrefetch;
 use dataplane::host::{Host, HostConfig, IgmpVersion};
 use dataplane::port::{Medium, Membership};
@@ -14,13 +14,15 @@ use dataplane::sim::clock::SimClock;
 use dataplane::sim::exchange::{Config, Exchange};
 use dataplane::sim::mdp3::{self, Channel};
 use dataplane::sim::memory_port::MemoryPort;
-use dataplane::sim::packetizer::Moldudp64Packetizer;
+use dataplane::sim::packetizer::{IexTpPacketizer, Moldudp64Packetizer};
 use dataplane::sim::random::Random;
+use dataplane::sim::tops::TopsMarket;
 use dataplane::telemetry::FeedTelemetry;
 use dataplane::wire::datagram::{self, Datagram, Parsed};
 use dataplane::wire::ethernet::MacAddress;
 use dataplane::wire::itch50::Message;
 use dataplane::wire::mdp3::PACKET_HEADER_BYTES;
+use dataplane::wire::tops16;
 use dataplane::worker::{FeedSetup, LineSetup, PortSetup, Worker};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
@@ -61,6 +63,20 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
             }
         }
     }
+}
+
+/// Every datagram is in exactly one of these.
+fn outcomes(line: &LineCounters) -> u64 {
+    let counters = [
+        &line.won,
+        &line.duplicates,
+        &line.late,
+        &line.heartbeats,
+        &line.malformed,
+        &line.old_session,
+        &line.stray,
+    ];
+    counters.iter().map(|counter| counter.get()).sum()
 }
 
 fn host(seed: u64) -> Host {
@@ -172,16 +188,7 @@ fn feed() {
         worker.finish();
         let counters = &worker.telemetry().feeds[0];
         let line = &counters.lines.lines[0];
-        let outcomes = [
-            &line.won,
-            &line.duplicates,
-            &line.late,
-            &line.heartbeats,
-            &line.malformed,
-            &line.old_session,
-            &line.stray,
-        ];
-        assert_eq!(line.packets.get(), outcomes.iter().map(|counter| counter.get()).sum::<u64>());
+        assert_eq!(line.packets.get(), outcomes(line));
         let reader = Reader::open(&cells).unwrap();
         for instrument in 0..reader.instruments() {
             reader.row::<Quote>(instrument, 1);
@@ -191,6 +198,83 @@ fn feed() {
         unknown += counters.decoder.unknown_types.get() + counters.decoder.unknown_orders.get();
     }
     assert!(rounds > 3 && malformed > 0 && unknown > 0, "{rounds} {malformed} {unknown}");
+}
+
+/// Segments of TOPS on two lines, cut at random, of which some are mutated.
+#[test]
+fn tops16_feed() {
+    let until = deadline();
+    let mut random = Random::new(4);
+    let (mut rounds, mut malformed, mut unknown, mut published) = (0, 0, 0, 0);
+    while Instant::now() < until {
+        let mut market = TopsMarket::new(random.next_u64(), 40);
+        let cells: Vec<Cell> = (0..LAYOUT.cells()).map(|_| Cell::default()).collect();
+        let mut writer = Writer::format(&cells, LAYOUT, 1).unwrap();
+        let telemetry = FeedTelemetry::default();
+        let config = ArbiterConfig { held_packets: 64, ..ArbiterConfig::default() };
+        let protocol = Protocol::Tops16 { symbols_max: 60 };
+        let mut feed: Feed<NoPrefetch> = Feed::new(0, protocol, config, &telemetry).unwrap();
+        let mut packetizer = IexTpPacketizer::new(random.below(3) as u32, 1_400);
+        let mut packet = Vec::new();
+        let mut now_ns = 1;
+        for _ in 0..500 {
+            let mut messages = vec![Vec::new(); random.below(20) as usize];
+            messages.iter_mut().for_each(|message| _ = market.next_message(message));
+            packetizer.fill(&messages, 0, &mut packet);
+            if random.percent(30) {
+                // Often within the messages only, so that more of them are understood.
+                let kept = if random.percent(70) { packet.len().min(42) } else { 0 };
+                let mut rest = packet.split_off(kept);
+                let length = rest.len();
+                mutate(&mut rest, &mut random);
+                if kept != 0 {
+                    rest.resize(length, 0);
+                }
+                packet.extend_from_slice(&rest);
+            }
+            now_ns += random.below(20_000_000);
+            let arrival = Arrival { line: random.below(2) as usize, now_ns, received_ns: now_ns };
+            feed.accept(&packet, arrival, &mut writer);
+            feed.poll(now_ns, &mut writer);
+            feed.flush(&mut writer);
+            writer.commit();
+        }
+        feed.finish(now_ns, &mut writer);
+        for line in &telemetry.lines.lines {
+            assert_eq!(line.packets.get(), outcomes(line));
+            malformed += line.malformed.get();
+        }
+        let reader = Reader::open(&cells).unwrap();
+        for instrument in 0..reader.instruments() {
+            published += u64::from(reader.row::<Quote>(instrument, 1).is_some());
+        }
+        rounds += 1;
+        malformed += telemetry.decoder.malformed.get();
+        unknown += telemetry.decoder.unknown_types.get();
+    }
+    assert!(rounds > 3 && malformed > 0 && unknown > 0 && published > 0, "{rounds} {malformed} {unknown}");
+}
+
+/// Any bytes are a message of TOPS or a reason.
+#[test]
+fn tops16_messages() {
+    let until = deadline();
+    let mut random = Random::new(5);
+    let mut understood = 0_u64;
+    while Instant::now() < until {
+        for _ in 0..10_000 {
+            let lengths = tops16::Message::LENGTHS;
+            let (letter, length) = lengths[random.below(lengths.len() as u64) as usize];
+            let mut bytes: Vec<u8> = (0..length).map(|_| random.next_u64() as u8).collect();
+            bytes[0] = letter;
+            mutate(&mut bytes, &mut random);
+            if let Ok(message) = tops16::Message::parse(&bytes) {
+                assert!(bytes.starts_with(message.as_bytes()));
+                understood += 1;
+            }
+        }
+    }
+    assert!(understood > 10_000);
 }
 
 /// Any bytes are a message or a reason.

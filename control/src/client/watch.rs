@@ -186,6 +186,7 @@ fn update_json(update: &Update) -> Value {
             let values = vec![
                 ("trading_state", status.state.clone().into()),
                 ("trading_reason", status.reason.clone().into()),
+                ("operational_halt", status.operational_halt.clone().into()),
             ];
             ("status", values, status.mark.as_ref())
         }
@@ -229,7 +230,9 @@ fn update_text(update: &Update) -> String {
             format!("{symbol:<10} trade   {}{}", side(trade.price_e9, trade.size), state(trade.mark.as_ref()))
         }
         Some(update::Row::Status(status)) => {
-            format!("{symbol:<10} status  {} {}{}", status.state, status.reason, state(status.mark.as_ref()))
+            let halted = if status.operational_halt == "O" { "halted by the exchange " } else { "" };
+            let state = state(status.mark.as_ref());
+            format!("{symbol:<10} status  {} {halted}{}{state}", status.state, status.reason)
         }
         Some(update::Row::Definition(definition)) => {
             format!("{symbol:<10} defined {}{}", definition.native_id, state(definition.mark.as_ref()))

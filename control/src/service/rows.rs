@@ -87,7 +87,8 @@ fn row(node: &Node, row: &Row) -> Option<update::Row> {
         Kind::Status => {
             let status = row.tick.payload::<tick::Status>()?;
             let (state, reason) = (text(&[status.state]), text(&status.reason));
-            update::Row::Status(TradingStatus { mark, state, reason })
+            let operational_halt = text(&[status.operational_halt]);
+            update::Row::Status(TradingStatus { mark, state, reason, operational_halt })
         }
         Kind::Definition => {
             let definition = row.tick.payload::<tick::Definition>()?;

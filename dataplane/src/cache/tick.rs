@@ -152,7 +152,9 @@ pub struct Status {
     /// Why, four characters as the exchange gives them, blank if it gives none. MDP 3.0: SURV surveillance, MKT market
     /// event, ACT activation, EXP expiration, RCVR recovery, UNK unknown.
     pub reason: [u8; 4],
-    pub reserved: [u8; 19],
+    /// The exchange's own halts where it tells them apart (TOPS: O halted, N not halted; 0 = not told).
+    pub operational_halt: u8,
+    pub reserved: [u8; 18],
 }
 
 /// What an instrument is.

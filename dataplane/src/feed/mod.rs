@@ -11,6 +11,7 @@ pub mod mdp3;
 mod protocol;
 mod publication;
 mod stray;
+pub mod tops16;
 mod trades;
 pub mod transport;
 mod window;

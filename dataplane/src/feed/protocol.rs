@@ -8,6 +8,7 @@ use super::decoder::Decoder;
 use super::delivery::{Arrival, Delivery, Event, Sink};
 use super::itch50::{Itch50, Midnight};
 use super::mdp3::Mdp3;
+use super::tops16::Tops16;
 use crate::cache::writer::Writer;
 use crate::hint::Prefetch;
 use crate::telemetry::FeedTelemetry;
@@ -25,6 +26,11 @@ pub enum Protocol {
         /// Instruments that are told apart; what is more is counted.
         instruments_max: usize,
     },
+    /// IEX TOPS 1.6 over IEX-TP.
+    Tops16 {
+        /// Symbols of one session.
+        symbols_max: usize,
+    },
 }
 
 /// One feed: its lines put together, and what they carry decoded.
@@ -33,6 +39,7 @@ pub enum Protocol {
 pub enum Feed<F: Prefetch> {
     Itch50(Arbitrated<Itch50<F>>),
     Mdp3(Arbitrated<Mdp3<F>>),
+    Tops16(Arbitrated<Tops16<F>>),
 }
 
 /// The arbiter and the decoder behind it.
@@ -47,6 +54,7 @@ macro_rules! each {
         match $self {
             Feed::Itch50($feed) => $do,
             Feed::Mdp3($feed) => $do,
+            Feed::Tops16($feed) => $do,
         }
     };
 }
@@ -68,6 +76,9 @@ impl<F: Prefetch> Feed<F> {
             )?),
             Protocol::Mdp3 { instruments_max } => {
                 Feed::Mdp3(Arbitrated::new(config, lines, Mdp3::new(index, instruments_max, decoder))?)
+            }
+            Protocol::Tops16 { symbols_max } => {
+                Feed::Tops16(Arbitrated::new(config, lines, Tops16::new(index, symbols_max, decoder))?)
             }
         })
     }

@@ -10,3 +10,4 @@ pub mod mdp3;
 pub mod memory_port;
 pub mod packetizer;
 pub mod random;
+pub mod tops;

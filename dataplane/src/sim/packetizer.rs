@@ -1,10 +1,12 @@
-//! Packs an exchange's messages into MoldUDP64 packets.
+//! Packs an exchange's messages into packets: of MoldUDP64, and of IEX-TP.
 
 use crate::sim::exchange::Exchange;
+use crate::wire::iextp;
 use crate::wire::itch50::MESSAGE_BYTES_MAX;
 use crate::wire::moldudp64::{BLOCK_LENGTH_BYTES, END_OF_SESSION, HEARTBEAT, Header, SESSION_BYTES};
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::big_endian::{U16, U64};
+use zerocopy::byteorder::little_endian;
 
 /// What fits into a UDP datagram on Ethernet: 1500 bytes less the headers of IPv4 and UDP.
 pub const PAYLOAD_BYTES_DEFAULT: usize = 1_472;
@@ -96,5 +98,62 @@ impl Moldudp64Packetizer {
             sequence: U64::new(self.sequence_next),
             message_count: U16::new(message_count),
         }
+    }
+}
+
+/// Numbers the messages of a TOPS stream from 1 on and packs them into IEX-TP segments.
+#[derive(Clone, Debug)]
+pub struct IexTpPacketizer {
+    stream: iextp::Stream,
+    payload_bytes_max: usize,
+    sequence_next: u64,
+    stream_offset: i64,
+}
+
+impl IexTpPacketizer {
+    pub fn new(session: u32, payload_bytes_max: usize) -> IexTpPacketizer {
+        let stream = iextp::Stream {
+            protocol: little_endian::U16::new(iextp::PROTOCOL_TOPS),
+            channel: little_endian::U32::new(1),
+            session: little_endian::U32::new(session),
+        };
+        IexTpPacketizer { stream, payload_bytes_max, sequence_next: 1, stream_offset: 0 }
+    }
+
+    /// The number of the next message.
+    pub fn sequence_next(&self) -> u64 {
+        self.sequence_next
+    }
+
+    /// Replaces `packet` by a segment with the first of `messages`, as many as fit, and returns how many; without any
+    /// it is a heartbeat. Panics if the first one does not fit.
+    pub fn fill(&mut self, messages: &[Vec<u8>], send_time_ns: u64, packet: &mut Vec<u8>) -> usize {
+        packet.clear();
+        packet.extend_from_slice(&[0; size_of::<iextp::Header>()]);
+        let mut count = 0;
+        for message in messages.iter().take(usize::from(u16::MAX)) {
+            if packet.len() + iextp::BLOCK_LENGTH_BYTES + message.len() > self.payload_bytes_max {
+                assert_ne!(count, 0, "no message fits");
+                break;
+            }
+            packet.extend_from_slice(&(message.len() as u16).to_le_bytes());
+            packet.extend_from_slice(message);
+            count += 1;
+        }
+        let payload_length = (packet.len() - size_of::<iextp::Header>()) as u16;
+        let header = iextp::Header {
+            version: iextp::VERSION,
+            reserved: 0,
+            stream: self.stream,
+            payload_length: payload_length.into(),
+            message_count: (count as u16).into(),
+            stream_offset: self.stream_offset.into(),
+            first_sequence: self.sequence_next.into(),
+            send_time: (send_time_ns as i64).into(),
+        };
+        packet[..size_of::<iextp::Header>()].copy_from_slice(header.as_bytes());
+        self.sequence_next += count as u64;
+        self.stream_offset += i64::from(payload_length);
+        count
     }
 }

@@ -92,12 +92,15 @@ pub struct Segment<'a> {
 }
 
 impl<'a> Segment<'a> {
-    /// Takes a datagram's header; the blocks are checked by [`Segment::validate`].
+    /// Takes a datagram's header; the blocks are checked by [`validate`].
     #[inline]
     pub fn parse(datagram: &'a [u8]) -> Result<Segment<'a>, Malformed> {
         let (header, blocks) = Header::ref_from_prefix(datagram).map_err(|_| Malformed::Header)?;
         if header.version != VERSION {
             return Err(Malformed::Version(header.version));
+        }
+        if blocks.len() != usize::from(header.payload_length.get()) {
+            return Err(Malformed::PayloadLength);
         }
         Ok(Segment { header, blocks })
     }
@@ -124,25 +127,8 @@ impl<'a> Segment<'a> {
         self.blocks
     }
 
-    /// Walks the blocks' lengths: exactly the announced number of them fills the datagram exactly.
-    #[inline]
-    pub fn validate(&self) -> Result<(), Malformed> {
-        let next = self.sequence().checked_add(u64::from(self.message_count()));
-        if next.is_none_or(|next| next > i64::MAX as u64) {
-            return Err(Malformed::SequenceOverflow);
-        }
-        if self.blocks.len() != usize::from(self.header.payload_length.get()) {
-            return Err(Malformed::PayloadLength);
-        }
-        let mut rest = self.blocks;
-        for _ in 0..self.message_count() {
-            rest = split_block(rest).ok_or(Malformed::BlockTruncated)?.1;
-        }
-        if rest.is_empty() { Ok(()) } else { Err(Malformed::TrailingBytes) }
-    }
-
-    /// The messages, in order; they may be empty. Of a segment that [`Segment::validate`] refuses, those before the
-    /// first broken block.
+    /// The messages, in order; they may be empty. Of a segment that [`validate`] refuses, those before the first
+    /// broken block.
     #[inline]
     pub fn messages(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let mut rest = self.blocks;
@@ -152,6 +138,20 @@ impl<'a> Segment<'a> {
             Some(message)
         })
     }
+}
+
+/// Walks the blocks' lengths: exactly the announced number of them fills the datagram exactly.
+#[inline]
+pub fn validate(sequence: u64, message_count: u16, blocks: &[u8]) -> Result<(), Malformed> {
+    let next = sequence.checked_add(u64::from(message_count));
+    if next.is_none_or(|next| next > i64::MAX as u64) {
+        return Err(Malformed::SequenceOverflow);
+    }
+    let mut rest = blocks;
+    for _ in 0..message_count {
+        rest = split_block(rest).ok_or(Malformed::BlockTruncated)?.1;
+    }
+    if rest.is_empty() { Ok(()) } else { Err(Malformed::TrailingBytes) }
 }
 
 /// The first block's message and what is behind it.
@@ -186,8 +186,9 @@ mod tests {
         [header.as_bytes(), &payload].concat()
     }
 
-    fn validate(datagram: &[u8]) -> Result<(), Malformed> {
-        Segment::parse(datagram).and_then(|segment| segment.validate())
+    fn check(datagram: &[u8]) -> Result<(), Malformed> {
+        let segment = Segment::parse(datagram)?;
+        validate(segment.sequence(), segment.message_count(), segment.blocks())
     }
 
     #[test]
@@ -207,7 +208,7 @@ mod tests {
         let bytes = segment(9, 0, &[]);
         let heartbeat = Segment::parse(&bytes).unwrap();
         assert_eq!((heartbeat.sequence(), heartbeat.message_count()), (9, 0));
-        assert_eq!((heartbeat.validate(), heartbeat.messages().count()), (Ok(()), 0));
+        assert_eq!((check(&bytes), heartbeat.messages().count()), (Ok(()), 0));
     }
 
     #[test]
@@ -217,31 +218,31 @@ mod tests {
             bytes[12..14].copy_from_slice(&length.to_le_bytes());
             bytes
         };
-        assert_eq!(validate(&segment(1, 2, &[b"abc", b""])), Ok(()));
-        assert_eq!(validate(&segment(1, 3, &[b"abc", b""])), Err(Malformed::BlockTruncated));
-        assert_eq!(validate(&segment(1, 1, &[b"abc", b"d"])), Err(Malformed::TrailingBytes));
-        assert_eq!(validate(&segment(1, 0, &[b"abc"])), Err(Malformed::TrailingBytes));
-        assert_eq!(validate(&with_length(&[b"abc"], 1, 4)), Err(Malformed::PayloadLength));
-        assert_eq!(validate(&with_length(&[b"abc"], 1, 6)), Err(Malformed::PayloadLength));
-        assert_eq!(validate(&segment(i64::MAX as u64, 1, &[b"abc"])), Err(Malformed::SequenceOverflow));
-        assert_eq!(validate(&segment(u64::MAX, 1, &[b"abc"])), Err(Malformed::SequenceOverflow));
+        assert_eq!(check(&segment(1, 2, &[b"abc", b""])), Ok(()));
+        assert_eq!(check(&segment(1, 3, &[b"abc", b""])), Err(Malformed::BlockTruncated));
+        assert_eq!(check(&segment(1, 1, &[b"abc", b"d"])), Err(Malformed::TrailingBytes));
+        assert_eq!(check(&segment(1, 0, &[b"abc"])), Err(Malformed::TrailingBytes));
+        assert_eq!(check(&with_length(&[b"abc"], 1, 4)), Err(Malformed::PayloadLength));
+        assert_eq!(check(&with_length(&[b"abc"], 1, 6)), Err(Malformed::PayloadLength));
+        assert_eq!(check(&segment(i64::MAX as u64, 1, &[b"abc"])), Err(Malformed::SequenceOverflow));
+        assert_eq!(check(&segment(u64::MAX, 1, &[b"abc"])), Err(Malformed::SequenceOverflow));
         let mut other = segment(1, 0, &[]);
         other[0] = 2;
-        assert_eq!(validate(&other), Err(Malformed::Version(2)));
+        assert_eq!(check(&other), Err(Malformed::Version(2)));
     }
 
     #[test]
     fn every_prefix_of_a_segment_is_malformed() {
         let bytes = segment(1, 3, &[b"abc", b"", b"defg"]);
-        assert_eq!(validate(&bytes), Ok(()));
+        assert_eq!(check(&bytes), Ok(()));
         for length in 0..bytes.len() {
             let expected = if length < 40 { Malformed::Header } else { Malformed::PayloadLength };
-            assert_eq!(validate(&bytes[..length]), Err(expected), "{length}");
+            assert_eq!(check(&bytes[..length]), Err(expected), "{length}");
             // The same with a length that was made to fit.
             if length >= 40 {
                 let mut cut = bytes[..length].to_vec();
                 cut[12..14].copy_from_slice(&(length as u16 - 40).to_le_bytes());
-                assert_eq!(validate(&cut), Err(Malformed::BlockTruncated), "{length}");
+                assert_eq!(check(&cut), Err(Malformed::BlockTruncated), "{length}");
                 assert!(Segment::parse(&cut).unwrap().messages().count() < 3);
             }
         }
@@ -256,7 +257,7 @@ mod tests {
             let slices: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
             let bytes = segment(sequence, messages.len() as u16, &slices);
             let segment = Segment::parse(&bytes).unwrap();
-            prop_assert_eq!(segment.validate(), Ok(()));
+            prop_assert_eq!(check(&bytes), Ok(()));
             prop_assert_eq!(segment.messages().collect::<Vec<_>>(), slices);
             prop_assert_eq!(segment.sequence(), sequence);
         }
@@ -274,7 +275,7 @@ mod tests {
             if let Ok(segment) = Segment::parse(&bytes) {
                 let seen = segment.messages().count();
                 prop_assert!(seen <= usize::from(count));
-                if segment.validate().is_ok() {
+                if check(&bytes).is_ok() {
                     prop_assert_eq!(seen, usize::from(count));
                 }
             }

@@ -2,9 +2,11 @@
 //!
 //! An arbiter needs to know no more of a protocol than this. Each transport is one file beside this one.
 
+mod iextp;
 mod mdp3;
 mod moldudp64;
 
+pub use iextp::IexTp;
 pub use mdp3::Mdp3;
 pub use moldudp64::Moldudp64;
 
