@@ -9,6 +9,7 @@ mod path;
 mod receive;
 mod report;
 mod sample;
+mod tops;
 
 use clap::{Parser, ValueEnum};
 use drivers::cpu::pin_to_core;
@@ -48,6 +49,8 @@ enum What {
     Path,
     /// MDP 3.0: frame in → book → log and table
     Channel,
+    /// TOPS: the messages alone against a plain loop, and frame in → log and table
+    Tops,
     /// What a reader costs the writer, and the writer a reader
     Readers,
     /// The DPDK port, counting only, against dpdk-testpmd
@@ -87,6 +90,10 @@ fn main() {
     if wanted(What::Channel) {
         eprintln!("channel …");
         lines.extend(channel::run(args.rounds, args.messages));
+    }
+    if wanted(What::Tops) {
+        eprintln!("tops …");
+        lines.extend(tops::run(args.rounds, args.messages));
     }
     if wanted(What::Readers) {
         eprintln!("readers …");

@@ -38,6 +38,8 @@ pub struct TopsMarket {
     prices: Vec<i64>,
     trade_id: u64,
     stamp_ns: u64,
+    /// Of a hundred messages, how many are neither quotes nor trades.
+    others: u64,
 }
 
 /// The name of a symbol by its index: `AA`, `BA`, … as IEX writes it.
@@ -55,6 +57,7 @@ pub fn symbol(index: usize) -> [u8; 8] {
 }
 
 impl TopsMarket {
+    /// Of everything a little: of a hundred messages 72 are quotes, 18 trades.
     pub fn new(seed: u64, symbols: usize) -> TopsMarket {
         let mut random = Random::new(seed);
         TopsMarket {
@@ -64,24 +67,35 @@ impl TopsMarket {
             trades: vec![VecDeque::new(); symbols],
             trade_id: 0,
             stamp_ns: OPENING_NS,
+            others: 10,
         }
+    }
+
+    /// The middle of a day: four quotes and then a trade, on average, and nothing else.
+    pub fn midday(seed: u64, symbols: usize) -> TopsMarket {
+        TopsMarket { others: 0, ..TopsMarket::new(seed, symbols) }
     }
 
     pub fn symbols(&self) -> &[[u8; 8]] {
         &self.symbols
     }
 
-    /// Replaces `message` by the next one and tells what it changes. Of a hundred, 70 are quotes and 20 trades.
+    /// Replaces `message` by the next one and tells what it changes.
     pub fn next_message(&mut self, message: &mut Vec<u8>) -> Change {
         self.stamp_ns += 1 + self.random.below(50_000);
         let index = self.random.below(self.symbols.len() as u64) as usize;
         message.clear();
-        match self.random.below(100) {
-            0..70 => self.quote(index, message),
-            70..90 => self.trade(index, message),
-            90..92 => self.break_trade(index, message),
-            92..94 => self.trading_status(index, message),
-            94..96 => self.halt(index, message),
+        if self.random.percent(100 - self.others) {
+            return if self.random.percent(80) {
+                self.quote(index, message)
+            } else {
+                self.trade(index, message)
+            };
+        }
+        match self.random.below(5) {
+            0 => self.break_trade(index, message),
+            1 => self.trading_status(index, message),
+            2 => self.halt(index, message),
             _ => self.other(index, message),
         }
     }
