@@ -15,6 +15,8 @@ pub enum Protocol {
     Mdp3,
     /// IEX TOPS 1.6 over IEX-TP
     Tops16,
+    /// Records of one's own over MoldUDP64
+    Records,
 }
 
 /// Instruments of an MDP 3.0 channel. CME's largest have some ten thousand.
@@ -31,13 +33,14 @@ impl Protocol {
             Protocol::Itch50 => "itch50",
             Protocol::Mdp3 => "mdp3",
             Protocol::Tops16 => "tops16",
+            Protocol::Records => "records",
         }
     }
 
     /// What carries it, for people.
     pub fn transport(self) -> &'static str {
         match self {
-            Protocol::Itch50 => "MoldUDP64",
+            Protocol::Itch50 | Protocol::Records => "MoldUDP64",
             Protocol::Mdp3 => "MDP 3.0",
             Protocol::Tops16 => "IEX-TP (TOPS)",
         }
@@ -46,7 +49,7 @@ impl Protocol {
     /// Whether a datagram is one of this protocol's.
     pub fn is_carried_by(self, datagram: &[u8]) -> bool {
         match self {
-            Protocol::Itch50 => is_of::<Moldudp64>(datagram),
+            Protocol::Itch50 | Protocol::Records => is_of::<Moldudp64>(datagram),
             Protocol::Mdp3 => is_of::<transport::Mdp3>(datagram),
             Protocol::Tops16 => is_of::<IexTp>(datagram),
         }
@@ -64,6 +67,7 @@ impl Protocol {
             Protocol::Itch50 => feed::Protocol::Itch50 { orders_max, midnight: midnight(date)? },
             Protocol::Mdp3 => feed::Protocol::Mdp3 { instruments_max: CHANNEL_INSTRUMENTS_MAX },
             Protocol::Tops16 => feed::Protocol::Tops16 { symbols_max: instruments_max },
+            Protocol::Records => feed::Protocol::Records { instruments_max },
         })
     }
 }

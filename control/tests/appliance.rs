@@ -4,7 +4,10 @@ use dataplane::cache::reader::{Reader, State};
 use dataplane::cache::tick::Quote;
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
+use drivers::interface::Interface;
 use drivers::region::RegionMapping;
+use drivers::udp_sender::{Datagram, UdpSender};
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -58,7 +61,7 @@ struct Appliance {
 }
 
 impl Appliance {
-    fn start(number: u32) -> Appliance {
+    fn start(number: u32, protocol: &str) -> Appliance {
         let folder = tempfile::tempdir().unwrap();
         let region = folder.path().join("region");
         let process = std::process::id() * 4 + number;
@@ -68,7 +71,7 @@ impl Appliance {
         let text = format!(
             "node = \"test\"\n[region]\npath = {region:?}\ninstruments_max = 1000\nlog_ticks = 65536\n\
              [worker]\nvalid_for_ms = {VALID_FOR_MS}\n[[ports]]\nname = \"lo\"\nkind = \"udp\"\ninterface = \"127.0.0.1\"\n\
-             [[feeds]]\nname = \"nasdaq\"\nprotocol = \"itch50\"\norders_max = 100000\n\
+             [[feeds]]\nname = \"feed\"\nprotocol = \"{protocol}\"\norders_max = 100000\n\
              [[feeds.lines]]\nname = \"A\"\nport = \"lo\"\ngroup = \"{}\"\n\
              [[feeds.lines]]\nname = \"B\"\nport = \"lo\"\ngroup = \"{}\"\n[grpc]\nlisten = \"127.0.0.1:0\"\n",
             groups[0], groups[1]
@@ -121,7 +124,7 @@ impl Appliance {
 
 #[test]
 fn an_exchange_is_taken_in_served_and_left_in_order() {
-    let mut appliance = Appliance::start(0);
+    let mut appliance = Appliance::start(0, "itch50");
     let dump = appliance.folder.path().join("book.jsonl");
     let mut exchange = appliance.exchange(&dump);
     wait_for("the cache is the exchange's book", || appliance.is_right(&dump).then_some(()));
@@ -146,7 +149,7 @@ fn an_exchange_is_taken_in_served_and_left_in_order() {
 
 #[test]
 fn a_kill_makes_every_row_stale_to_who_has_it_mapped() {
-    let mut appliance = Appliance::start(1);
+    let mut appliance = Appliance::start(1, "itch50");
     let dump = appliance.folder.path().join("book.jsonl");
     let _exchange = appliance.exchange(&dump);
     wait_for("the cache is the exchange's book", || appliance.is_right(&dump).then_some(()));
@@ -164,6 +167,44 @@ fn a_kill_makes_every_row_stale_to_who_has_it_mapped() {
     assert!(valid_until_ns <= killed_ns + VALID_FOR_MS * 1_000_000, "no longer than it stated");
     assert_eq!(live(valid_until_ns), 0, "and from then on none");
     assert!(reader.instruments() > 0);
+}
+
+/// The example's own code; it is its `main` that sends.
+#[allow(dead_code)]
+#[path = "../examples/records_sender.rs"]
+mod records_sender;
+
+#[test]
+fn records_of_ones_own_are_served() {
+    let appliance = Appliance::start(2, "records");
+    let groups = appliance.groups.clone().map(|group| group.parse().unwrap());
+    let mut sender = UdpSender::new(&Interface::find("127.0.0.1").unwrap(), 1).unwrap();
+    let (mut sequence, mut before) = (1, HashMap::new());
+    let rows = wait_for("the counters are served", || {
+        let text = format!("-\n-\n  lo: 5 1 0 0 0 0 0 0 {sequence} 1 0 0 0 0 0 0\neth0: 9\n");
+        let records = records_sender::records(&text, 1_704_119_400_000_000_000 + sequence, 1, &mut before);
+        assert_eq!(records.len(), 4);
+        let packet = records_sender::packet(b"1704119400", sequence, &records);
+        let datagrams = groups.map(|destination| Datagram { destination, bytes: &packet });
+        sender.send(&datagrams).unwrap();
+        sequence += records.len() as u64;
+        let rows = appliance.client(&["get", "--json", "lo.rx", "lo.tx", "eth0.rx"]);
+        let rows = String::from_utf8(rows.stdout).unwrap();
+        rows.contains(r#""last_size":9"#).then_some(rows)
+    });
+    let rows: Vec<serde_json::Value> = rows.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+    assert_eq!(rows.len(), 3);
+    for (row, name) in rows.iter().zip(["lo.rx", "lo.tx", "eth0.rx"]) {
+        assert_eq!((&row["instrument"], &row["state"]), (&name.into(), &"live".into()), "{row}");
+    }
+    assert_eq!((&rows[0]["last_size"], &rows[2]["last_size"]), (&5.into(), &9.into()));
+    let status = appliance.client(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(
+        (&status["feeds"][0]["protocol"], &status["feeds"][0]["gaps"]),
+        (&"records".into(), &0.into())
+    );
+    assert_eq!(status["feeds"][0]["session"], "1704119400");
 }
 
 #[test]

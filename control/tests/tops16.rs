@@ -113,3 +113,19 @@ fn a_recorded_day_has_its_known_rows_at_every_checkpoint() {
     assert_eq!(reader.feed(0).condition, Condition::Live);
     assert_eq!(&reader.feed(0).session.unwrap().session, b"1137508352");
 }
+
+#[test]
+fn the_recorded_day_is_decoded_by_the_command() {
+    let Some(folder) = recordings() else { return };
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tickplane"));
+    command.arg("decode").arg(folder.join("tops16.pcapng.gz"));
+    let output = command.args(["--feed", "tops16", "--packets", "9766", "--json"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.pop().unwrap()["counters"]["packets"], 9_766);
+    assert_eq!(lines.len(), 7_799);
+    let apple = lines.iter().find(|row| row["instrument"] == "AAPL").unwrap();
+    assert_eq!((&apple["bid_price"], &apple["ask_price"]), (&"148.9200".into(), &"149.0000".into()));
+    assert_eq!((&apple["last_price"], &apple["state"]), (&"148.9200".into(), &"live".into()));
+}

@@ -22,10 +22,13 @@ use dataplane::wire::datagram::{self, Datagram, Parsed};
 use dataplane::wire::ethernet::MacAddress;
 use dataplane::wire::itch50::Message;
 use dataplane::wire::mdp3::PACKET_HEADER_BYTES;
+use dataplane::wire::moldudp64;
+use dataplane::wire::record::{self, Record};
 use dataplane::wire::tops16;
 use dataplane::worker::{FeedSetup, LineSetup, PortSetup, Worker};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
+use zerocopy::IntoBytes;
 
 const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 1, 1, 1), 26_477);
 const SOURCE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 5_000);
@@ -253,6 +256,43 @@ fn tops16_feed() {
         unknown += telemetry.decoder.unknown_types.get();
     }
     assert!(rounds > 3 && malformed > 0 && unknown > 0 && published > 0, "{rounds} {malformed} {unknown}");
+}
+
+/// Records in one packet each, of which most are mutated.
+#[test]
+fn records() {
+    let until = deadline();
+    let mut random = Random::new(6);
+    let (mut malformed, mut unknown, mut published) = (0, 0, 0);
+    let trade = record::Trade { price: 5.into(), size: 6.into(), trade_id: 7.into() };
+    let good = Record::trade("a name", 1, &trade).unwrap();
+    while Instant::now() < until {
+        let cells: Vec<Cell> = (0..LAYOUT.cells()).map(|_| Cell::default()).collect();
+        let mut writer = Writer::format(&cells, LAYOUT, 1).unwrap();
+        let telemetry = FeedTelemetry::default();
+        let config = ArbiterConfig { lines: 1, ..ArbiterConfig::default() };
+        // Fewer than the region has, so that this limit is met, too.
+        let protocol = Protocol::Records { instruments_max: 40 };
+        let mut feed: Feed<NoPrefetch> = Feed::new(0, protocol, config, &telemetry).unwrap();
+        for sequence in 1..2_000_u64 {
+            let mut record = good.as_bytes().to_vec();
+            record[1] = random.below(3) as u8;
+            if random.percent(80) {
+                mutate(&mut record, &mut random);
+            }
+            let header =
+                moldudp64::Header { session: [b'F'; 10], sequence: sequence.into(), message_count: 1.into() };
+            let length = (record.len() as u16).to_be_bytes();
+            let packet = [header.as_bytes(), &length, &record].concat();
+            feed.accept(&packet, Arrival { line: 0, now_ns: sequence, received_ns: 1 }, &mut writer);
+        }
+        let (line, decoder) = (&telemetry.lines.lines[0], &telemetry.decoder);
+        assert_eq!((line.won.get(), line.malformed.get()), (1_999, 0));
+        malformed += decoder.malformed.get();
+        unknown += decoder.unknown_types.get();
+        published += decoder.quotes.get();
+    }
+    assert!(malformed > 0 && unknown > 0 && published > 0, "{malformed} {unknown} {published}");
 }
 
 /// Any bytes are a message of TOPS or a reason.

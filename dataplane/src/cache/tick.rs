@@ -146,8 +146,9 @@ impl Trade {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Status {
-    /// A letter. H halted, T trading; ITCH: P paused, Q quotation only; MDP 3.0: o pre-open, I new price indication,
-    /// x pre-cross, X cross, C close, c post-close, N not available, U unknown. 0 = not told.
+    /// A letter. H halted, T trading; ITCH: P paused, Q quotation only; TOPS: O and P paused, orders are accepted; MDP 3.0: o
+    /// pre-open, I new price indication, x pre-cross, X cross, C close, c post-close, N not available, U unknown. 0 = not
+    /// told.
     pub state: u8,
     /// Why, four characters as the exchange gives them, blank if it gives none. MDP 3.0: SURV surveillance, MKT market
     /// event, ACT activation, EXP expiration, RCVR recovery, UNK unknown.
@@ -202,7 +203,7 @@ pub struct Contract {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Session {
-    /// The exchange's name of the session, as it stands on the wire (MoldUDP64: 10 bytes).
+    /// The exchange's name of the session (MoldUDP64: 10 bytes, as on the wire; IEX-TP: its number as text).
     pub session: [u8; 10],
     /// Decimals that the feed's prices have at least.
     pub price_decimals: u8,

@@ -22,7 +22,7 @@ pub struct LineCounters {
     pub late: Counter,
     /// Heartbeats and ends of session.
     pub heartbeats: Counter,
-    /// Datagrams that are not MoldUDP64: headers cut short, sequence 0, blocks that do not fit the datagram.
+    /// Datagrams that are not of the transport: headers cut short, sequence 0, blocks that do not fit the datagram.
     pub malformed: Counter,
     /// Packets of a session that was left.
     pub old_session: Counter,

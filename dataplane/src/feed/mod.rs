@@ -10,6 +10,7 @@ pub mod line;
 pub mod mdp3;
 mod protocol;
 mod publication;
+pub mod records;
 mod stray;
 pub mod tops16;
 mod trades;

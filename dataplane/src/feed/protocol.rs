@@ -8,6 +8,7 @@ use super::decoder::Decoder;
 use super::delivery::{Arrival, Delivery, Event, Sink};
 use super::itch50::{Itch50, Midnight};
 use super::mdp3::Mdp3;
+use super::records::Records;
 use super::tops16::Tops16;
 use crate::cache::writer::Writer;
 use crate::hint::Prefetch;
@@ -31,6 +32,11 @@ pub enum Protocol {
         /// Symbols of one session.
         symbols_max: usize,
     },
+    /// Records of one's own over MoldUDP64.
+    Records {
+        /// Instruments that the region has room for.
+        instruments_max: usize,
+    },
 }
 
 /// One feed: its lines put together, and what they carry decoded.
@@ -40,6 +46,7 @@ pub enum Feed<F: Prefetch> {
     Itch50(Arbitrated<Itch50<F>>),
     Mdp3(Arbitrated<Mdp3<F>>),
     Tops16(Arbitrated<Tops16<F>>),
+    Records(Arbitrated<Records>),
 }
 
 /// The arbiter and the decoder behind it.
@@ -55,6 +62,7 @@ macro_rules! each {
             Feed::Itch50($feed) => $do,
             Feed::Mdp3($feed) => $do,
             Feed::Tops16($feed) => $do,
+            Feed::Records($feed) => $do,
         }
     };
 }
@@ -79,6 +87,9 @@ impl<F: Prefetch> Feed<F> {
             }
             Protocol::Tops16 { symbols_max } => {
                 Feed::Tops16(Arbitrated::new(config, lines, Tops16::new(index, symbols_max, decoder))?)
+            }
+            Protocol::Records { instruments_max } => {
+                Feed::Records(Arbitrated::new(config, lines, Records::new(index, instruments_max, decoder))?)
             }
         })
     }

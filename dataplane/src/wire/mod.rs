@@ -11,5 +11,6 @@ pub mod ipv4;
 pub mod itch50;
 pub mod mdp3;
 pub mod moldudp64;
+pub mod record;
 pub mod tops16;
 pub mod udp;
