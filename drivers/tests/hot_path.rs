@@ -7,7 +7,10 @@ use dataplane::port::Medium;
 use dataplane::sim::exchange::{Config, Exchange};
 use dataplane::sim::mdp3::{self, Channel};
 use dataplane::sim::memory_port::MemoryPort;
-use dataplane::sim::packetizer::Moldudp64Packetizer;
+use dataplane::sim::packetizer::{IexTpPacketizer, Moldudp64Packetizer};
+use dataplane::sim::tops::TopsMarket;
+use dataplane::wire::moldudp64::Header;
+use dataplane::wire::record::{Record, Trade};
 use dataplane::worker::{FeedSetup, LineSetup, PortSetup, Worker};
 use drivers::clock::SystemClock;
 use drivers::cpu::Cpu;
@@ -15,6 +18,7 @@ use drivers::region::RegionMapping;
 use std::alloc::{GlobalAlloc, Layout as Memory, System};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicU64, Ordering};
+use zerocopy::IntoBytes;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -44,7 +48,9 @@ static ALLOCATOR: Counting = Counting;
 const LINES: [SocketAddrV4; 2] =
     [SocketAddrV4::new(Ipv4Addr::new(239, 1, 1, 1), 1), SocketAddrV4::new(Ipv4Addr::new(239, 1, 1, 2), 1)];
 const CHANNEL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 1, 1, 3), 1);
-const LAYOUT: Layout = Layout { instruments: 4_096, feeds: 2, log_ticks: 1 << 14, bursts: 1 << 8 };
+const TOPS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 1, 1, 4), 1);
+const RECORDS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 1, 1, 5), 1);
+const LAYOUT: Layout = Layout { instruments: 4_096, feeds: 4, log_ticks: 1 << 14, bursts: 1 << 8 };
 
 /// Two lines with losses of their own and in common, joined late at first, then a second session.
 fn ports() -> [MemoryPort; 2] {
@@ -67,8 +73,7 @@ fn ports() -> [MemoryPort; 2] {
 }
 
 /// A channel of MDP 3.0 by one line, with losses and resets.
-fn channel() -> MemoryPort {
-    let mut port = MemoryPort::new(Medium::Udp);
+fn channel(port: &mut MemoryPort) {
     let mut channel = Channel::new(mdp3::Config { instruments: 300, ..mdp3::Config::default() });
     let mut packet = Vec::new();
     for number in 0..20_000 {
@@ -77,14 +82,42 @@ fn channel() -> MemoryPort {
             port.push_udp(&packet, Ipv4Addr::LOCALHOST, CHANNEL, 0);
         }
     }
-    port
+}
+
+/// TOPS by one line, with losses, then a second session.
+fn tops(port: &mut MemoryPort) {
+    let (mut messages, mut packet) = (vec![Vec::new(); 5], Vec::new());
+    for session in [1, 2] {
+        let mut market = TopsMarket::new(session.into(), 300);
+        let mut packetizer = IexTpPacketizer::new(session, 1_400);
+        for number in 0..2_000 {
+            messages.iter_mut().for_each(|message| _ = market.next_message(message));
+            packetizer.fill(&messages, 0, &mut packet);
+            if number % 97 != 50 {
+                port.push_udp(&packet, Ipv4Addr::LOCALHOST, TOPS, 0);
+            }
+        }
+    }
+}
+
+/// Records by one line, some of them of names that are new.
+fn records(port: &mut MemoryPort) {
+    for sequence in 1..2_000_u64 {
+        let trade = Trade { price: 1.into(), size: sequence.into(), trade_id: sequence.into() };
+        let record = Record::trade(&format!("counter {}", sequence % 50), 1, &trade).unwrap();
+        let header = Header { session: [b'R'; 10], sequence: sequence.into(), message_count: 1.into() };
+        let packet = [header.as_bytes(), &[0, size_of::<Record>() as u8], record.as_bytes()].concat();
+        port.push_udp(&packet, Ipv4Addr::LOCALHOST, RECORDS, 0);
+    }
 }
 
 type TestWorker<'m> = Worker<'m, MemoryPort, SystemClock, Cpu>;
 
 fn worker(mapping: &RegionMapping) -> TestWorker<'_> {
     let writer = Writer::format(mapping.cells(), LAYOUT, 1).unwrap();
-    let ports = ports().into_iter().chain([channel()]);
+    let mut others = MemoryPort::new(Medium::Udp);
+    [channel, tops, records].iter().for_each(|push| push(&mut others));
+    let ports = ports().into_iter().chain([others]);
     let ports = ports.map(|port| PortSetup { port, host: None, vlan: None }).collect();
     let lines = [0, 1].map(|port| LineSetup { port, destination: LINES[port], source: None }).into();
     let itch50 = FeedSetup {
@@ -92,12 +125,15 @@ fn worker(mapping: &RegionMapping) -> TestWorker<'_> {
         lines,
         protocol: Protocol::Itch50 { orders_max: 100_000, midnight: Box::new(|_| 1_704_171_600_000_000_000) },
     };
-    let mdp3 = FeedSetup {
+    let other = |destination, protocol| FeedSetup {
         arbiter: ArbiterConfig::default(),
-        lines: vec![LineSetup { port: 2, destination: CHANNEL, source: None }],
-        protocol: Protocol::Mdp3 { instruments_max: 1_000 },
+        lines: vec![LineSetup { port: 2, destination, source: None }],
+        protocol,
     };
-    Worker::new(ports, vec![itch50, mdp3], writer, SystemClock, 1_000_000_000).unwrap()
+    let mdp3 = other(CHANNEL, Protocol::Mdp3 { instruments_max: 1_000 });
+    let tops16 = other(TOPS, Protocol::Tops16 { symbols_max: 400 });
+    let records = other(RECORDS, Protocol::Records { instruments_max: LAYOUT.instruments as usize });
+    Worker::new(ports, vec![itch50, mdp3, tops16, records], writer, SystemClock, 1_000_000_000).unwrap()
 }
 
 fn run_out(worker: &mut TestWorker<'_>) -> usize {
@@ -158,6 +194,12 @@ fn the_loop_allocates_nothing_and_makes_no_system_call() {
     let seen =
         [&decoder.quotes, &decoder.trades, &decoder.statuses, &decoder.channel_resets, &decoder.report_gaps];
     assert!(channel.lines.gaps.get() > 0 && seen.iter().all(|counter| counter.get() > 0), "{channel:?}");
+    let [tops16, records] = [2, 3].map(|index| &first.telemetry().feeds[index]);
+    let decoder = &tops16.decoder;
+    let seen = [&decoder.quotes, &decoder.trades, &decoder.statuses, &tops16.lines.gaps];
+    assert!(seen.iter().all(|counter| counter.get() > 0), "{tops16:?}");
+    assert_eq!(tops16.lines.sessions.get(), 2);
+    assert_eq!((records.decoder.trades.get(), records.decoder.definitions.get()), (1_999, 50));
 
     let mapping = RegionMapping::create_anonymous("hot-path", LAYOUT.cells()).unwrap();
     let mut second = worker(&mapping);
