@@ -46,6 +46,11 @@ impl Protocol {
         }
     }
 
+    /// Whether its books are made of single orders.
+    pub fn keeps_orders(self) -> bool {
+        matches!(self, Protocol::Itch50)
+    }
+
     /// Whether a datagram is one of this protocol's.
     pub fn is_carried_by(self, datagram: &[u8]) -> bool {
         match self {

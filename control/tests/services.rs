@@ -8,7 +8,7 @@ use control::proto::node_client::NodeClient;
 use control::proto::telemetry_client::TelemetryClient;
 use control::proto::{
     FeedsListRequest, GetLatencyRequest, GetRequest, GetStatusRequest, ListRequest, RowKind, RowReason,
-    RowState, SubscribeMode, SubscribeRequest, SubscribeResponse, WatchLatencyRequest, update,
+    RowState, Stage, SubscribeMode, SubscribeRequest, SubscribeResponse, WatchLatencyRequest, update,
 };
 use control::server;
 use dataplane::cache::reader::Reader;
@@ -144,6 +144,7 @@ impl Desk {
         let request = SubscribeRequest {
             patterns: patterns.iter().map(|pattern| (*pattern).to_owned()).collect(),
             kinds: kinds.iter().map(|kind| i32::from(*kind)).collect(),
+            ..SubscribeRequest::default()
         };
         Ok(self.market_data().subscribe(request).await?.into_inner())
     }
@@ -196,6 +197,7 @@ async fn rows_are_read_one_by_one_and_page_by_page() {
     assert_eq!(instruments[0].quote.as_ref().unwrap().bid_price_e9, Some(12));
     assert_eq!(instruments[0].quote.as_ref().unwrap().ask_price_e9, None);
     assert_eq!((instruments[0].feed.as_str(), instruments[1].reason()), ("nasdaq", RowReason::UnknownSymbol));
+    assert_eq!(instruments[0].definition.as_ref().unwrap().feed, "nasdaq");
 
     let mut request = ListRequest { pattern: "A*".to_owned(), page_size: 1, page_token: String::new() };
     let mut names = Vec::new();
@@ -229,8 +231,13 @@ async fn requests_that_can_not_be_are_refused_by_the_right_code() {
     }
     assert_eq!(client.list(list("*", 0, "8-0")).await.unwrap_err().code(), Code::Aborted);
     assert_eq!(desk.subscribe(&[], &[]).await.unwrap_err().code(), Code::InvalidArgument);
-    let request = SubscribeRequest { patterns: vec!["*".to_owned()], kinds: vec![99] };
-    assert_eq!(client.subscribe(request).await.unwrap_err().code(), Code::InvalidArgument);
+    let everything = SubscribeRequest { patterns: vec!["*".to_owned()], ..SubscribeRequest::default() };
+    for request in [
+        SubscribeRequest { kinds: vec![99], ..everything.clone() },
+        SubscribeRequest { interval_ms: 1_001, ..everything },
+    ] {
+        assert_eq!(client.subscribe(request).await.unwrap_err().code(), Code::InvalidArgument);
+    }
     let request = WatchLatencyRequest { interval_ms: 1, ..WatchLatencyRequest::default() };
     let refused = TelemetryClient::new(desk.channel.clone()).watch_latency(request).await;
     assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
@@ -306,6 +313,30 @@ async fn a_slow_client_gets_the_latest_and_is_told_what_it_missed() {
         let candidates = [expected, (last - (4 + last - u64::from(*instrument)) % 4) as i64];
         assert!(candidates.contains(&picture.quotes[&format!("S{instrument}")].0));
     }
+}
+
+#[tokio::test]
+async fn a_client_that_wants_to_wait_gets_the_same_in_fewer_responses() {
+    let mut desk = Desk::open().await;
+    let instrument = desk.define("AAPL");
+    let patterns = vec!["*".to_owned()];
+    let request = SubscribeRequest { patterns, kinds: vec![RowKind::Quote.into()], interval_ms: 100 };
+    let mut stream = desk.market_data().subscribe(request).await.unwrap().into_inner();
+    while !next(&mut stream).await.image_complete {}
+    for number in 1..=200 {
+        desk.quote(instrument, number);
+        desk.commit();
+        tokio::task::yield_now().await;
+    }
+    let (mut picture, mut responses) = (Picture::default(), 0);
+    while picture.updates < 200 {
+        picture.take(&next(&mut stream).await);
+        responses += 1;
+    }
+    assert!(responses < 50, "{responses} responses for 200 updates, each published by itself");
+    let stages = TelemetryClient::new(desk.channel.clone()).get_latency(GetLatencyRequest::default()).await;
+    let delivered = &stages.unwrap().into_inner().stages[2];
+    assert_eq!((delivered.stage(), delivered.count), (Stage::PublishedToDelivered, 0), "its wait is its own");
 }
 
 #[tokio::test]
@@ -400,6 +431,7 @@ async fn telemetry_feeds_and_status_say_what_was_counted() {
         (feeds[0].gaps, feeds[0].lines[0].name.as_str(), feeds[0].session.as_str()),
         (4, "A", "SESSION001")
     );
+    assert_eq!((feeds[0].orders_max, feeds[0].held_packets_max), (2_000_000, 1_024));
     let status =
         NodeClient::new(desk.channel.clone()).get_status(GetStatusRequest {}).await.unwrap().into_inner();
     assert_eq!((status.node.as_str(), status.region.unwrap().generation), ("test", 7));

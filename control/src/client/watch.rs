@@ -46,7 +46,7 @@ pub struct WatchArgs {
 pub async fn run(args: &WatchArgs, stop: &AtomicBool) -> Result<(), ClientError> {
     let channel = args.server.connect().await?;
     let mut client = MarketDataClient::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
-    let request = SubscribeRequest { patterns: args.patterns.clone(), kinds: Vec::new() };
+    let request = SubscribeRequest { patterns: args.patterns.clone(), ..SubscribeRequest::default() };
     let mut responses = client.subscribe(request).await?.into_inner();
     let mut out = BufWriter::new(stdout().lock());
     let mut left = args.updates.unwrap_or(u64::MAX);

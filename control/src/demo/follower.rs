@@ -21,7 +21,7 @@ impl Follower {
     pub async fn start(server: &ServerArgs) -> Result<Follower, ClientError> {
         let channel = server.connect().await?;
         let mut client = MarketDataClient::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
-        let request = SubscribeRequest { patterns: vec!["*".to_owned()], kinds: Vec::new() };
+        let request = SubscribeRequest { patterns: vec!["*".to_owned()], ..SubscribeRequest::default() };
         let mut responses = client.subscribe(request).await?.into_inner();
         let picture = Arc::new(Mutex::new(Picture::new()));
         let kept = picture.clone();

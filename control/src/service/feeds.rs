@@ -45,6 +45,8 @@ fn feed(node: &Node, index: usize, config: &FeedConfig) -> Feed {
         ticks_per_s: node.per_s(&[&config.name, "ticks"]),
         counters: counters(telemetry.decoder.entries()).chain(counters(telemetry.lines.entries())).collect(),
         lines: (0..config.lines.len()).map(|line_index| line(node, index, config, line_index)).collect(),
+        orders_max: if config.protocol.keeps_orders() { config.orders_max as u64 } else { 0 },
+        held_packets_max: config.held_packets as u64,
     }
 }
 

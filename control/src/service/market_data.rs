@@ -11,6 +11,7 @@ use crate::proto::{
 use dataplane::cache::tick::Kind;
 use dataplane::limits::SYMBOL_BYTES_MAX;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -18,6 +19,8 @@ use tonic::{Request, Response, Status};
 /// Symbols or patterns of one request.
 const NAMES_MAX: usize = 10_000;
 const PAGE_DEFAULT: u32 = 1_000;
+/// A subscription tells within that time if the worker is gone.
+const INTERVAL_MS_MAX: u32 = 1_000;
 /// Responses that wait for a slow client; what comes meanwhile stays in the cache.
 const RESPONSES_QUEUED: usize = 2;
 
@@ -95,7 +98,7 @@ impl Service for MarketData {
         &self,
         request: Request<SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let SubscribeRequest { patterns, kinds } = request.into_inner();
+        let SubscribeRequest { patterns, kinds, interval_ms } = request.into_inner();
         if !(1..=NAMES_MAX).contains(&patterns.len()) {
             let message = format!("{} patterns: give 1 to {NAMES_MAX}; \"*\" is everything", patterns.len());
             return Err(Status::invalid_argument(message));
@@ -110,12 +113,16 @@ impl Service for MarketData {
                 known.ok_or_else(|| Status::invalid_argument(format!("there is no row kind {kind}")))?;
             wanted[kind as usize] = true;
         }
+        if interval_ms > INTERVAL_MS_MAX {
+            return Err(Status::invalid_argument(format!("interval_ms: at most {INTERVAL_MS_MAX}")));
+        }
+        let interval = Duration::from_millis(interval_ms.into());
         let open = self.node.open_subscription().ok_or_else(|| {
             let max = self.node.config.grpc.subscriptions_max;
             Status::resource_exhausted(format!("{max} subscriptions are open: [grpc] subscriptions_max"))
         })?;
         let (sender, receiver) = mpsc::channel(RESPONSES_QUEUED);
-        tokio::spawn(Subscription::new(self.node.clone(), open, patterns, wanted).run(sender));
+        tokio::spawn(Subscription::new(self.node.clone(), open, patterns, wanted, interval).run(sender));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }

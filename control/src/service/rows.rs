@@ -92,7 +92,8 @@ fn row(node: &Node, row: &Row) -> Option<update::Row> {
         }
         Kind::Definition => {
             let definition = row.tick.payload::<tick::Definition>()?;
-            update::Row::Definition(Definition { mark, native_id: definition.native_id })
+            let feed = node.feed_name(row.tick.feed);
+            update::Row::Definition(Definition { mark, native_id: definition.native_id, feed })
         }
         Kind::Contract => {
             let contract = row.tick.payload::<tick::Contract>()?;

@@ -39,6 +39,8 @@ pub struct Subscription {
     /// Where the cursor leaves all of `ahead` behind.
     ahead_until: u64,
     was_alive: bool,
+    /// Between two looks at the log; zero = it is looked at when there is something new.
+    interval: Duration,
     published_hint: u64,
     _open: OpenSubscription,
 }
@@ -57,6 +59,7 @@ impl Subscription {
         open: OpenSubscription,
         patterns: Vec<Pattern>,
         wanted: [bool; Kind::ROWS],
+        interval: Duration,
     ) -> Subscription {
         Subscription {
             cursor: node.reader.cursor(),
@@ -67,6 +70,7 @@ impl Subscription {
             ahead: HashMap::new(),
             ahead_until: 0,
             was_alive: true,
+            interval,
             published_hint: 0,
             _open: open,
         }
@@ -85,6 +89,8 @@ impl Subscription {
     async fn follow(&mut self, responses: &Responses) -> End {
         let mut tail = self.node.tail.clone();
         let mut stopping = self.node.stopping.clone();
+        let is_prompt = self.interval.is_zero();
+        let wait = if is_prompt { LIVENESS_INTERVAL } else { self.interval };
         let image = self.image();
         if let Err(end) = self.send_all(responses, image).await {
             return end;
@@ -102,10 +108,10 @@ impl Subscription {
                 continue;
             }
             tokio::select! {
-                _ = tail.changed() => {}
+                _ = tail.changed(), if is_prompt => {}
                 _ = stopping.changed() => return End::Stopping,
                 () = responses.closed() => return End::ClientGone,
-                () = tokio::time::sleep(LIVENESS_INTERVAL) => {}
+                () = tokio::time::sleep(wait) => {}
             }
         }
     }
@@ -153,7 +159,9 @@ impl Subscription {
         let updates = response.updates.len() as u64;
         delivery.delivered.add(updates);
         delivery.conflated.add(response.skipped);
+        // A client that wants to wait says nothing about how fast the node is.
         if response.mode == i32::from(SubscribeMode::Delta)
+            && self.interval.is_zero()
             && let Some(first) = response.updates.first().and_then(Update::mark).map(|mark| mark.position)
             && let Some(published_ns) = self.node.reader.published_ns(first, &mut self.published_hint)
         {
