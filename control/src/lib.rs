@@ -20,6 +20,7 @@ pub mod runner;
 pub mod server;
 pub mod service;
 pub mod stop;
+pub mod top;
 
 /// The protocol `tickplane.v1`, generated from `proto/`.
 #[allow(clippy::doc_markdown, clippy::large_enum_variant)]

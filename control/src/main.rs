@@ -9,6 +9,7 @@ use control::exchange::{self, ExchangeArgs};
 use control::replay::{self, ReplayArgs};
 use control::runner::{self, RunArgs};
 use control::stop;
+use control::top::{self, TopArgs};
 use std::process::ExitCode;
 
 /// A market-data caching appliance.
@@ -30,6 +31,7 @@ enum Command {
     Get(get::GetArgs),
     Watch(watch::WatchArgs),
     Status(status::StatusArgs),
+    Top(TopArgs),
     Verify(verify::VerifyArgs),
     Demo(DemoArgs),
     Doctor(DoctorArgs),
@@ -83,6 +85,10 @@ fn run(command: Command) -> (&'static str, Result<ExitCode, String>) {
             ("watch", client::block_on(watch::run(&args, &stop)).map_err(text))
         }
         Command::Status(args) => ("status", client::block_on(status::run(&args)).map_err(text)),
+        Command::Top(args) => {
+            let stop = stop::on_signals();
+            ("top", client::block_on(top::run(&args, &stop)).map_err(text))
+        }
         Command::Demo(args) => {
             ("demo", demo::run(&args, &stop::on_signals()).map_err(|error| error.to_string()))
         }

@@ -8,9 +8,11 @@ use drivers::interface::Interface;
 use drivers::region::RegionMapping;
 use drivers::udp_sender::{Datagram, UdpSender};
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -64,7 +66,7 @@ impl Appliance {
     fn start(number: u32, protocol: &str) -> Appliance {
         let folder = tempfile::tempdir().unwrap();
         let region = folder.path().join("region");
-        let process = std::process::id() * 4 + number;
+        let process = std::process::id() * 8 + number;
         let groups = [0, 1]
             .map(|line| format!("239.254.{}.{}:26477", process >> 7 & 0xff, (process & 0x7f) << 1 | line));
         let config = folder.path().join("appliance.toml");
@@ -205,6 +207,103 @@ fn records_of_ones_own_are_served() {
         (&"records".into(), &0.into())
     );
     assert_eq!(status["feeds"][0]["session"], "1704119400");
+}
+
+#[test]
+fn top_prints_a_picture_of_a_living_appliance() {
+    let mut appliance = Appliance::start(3, "itch50");
+    let dump = appliance.folder.path().join("book.jsonl");
+    let _exchange = appliance.exchange(&dump);
+    wait_for("the cache is the exchange's book", || appliance.is_right(&dump).then_some(()));
+    let output = appliance.client(&["top", "--once", "--size", "100x30"]);
+    let picture = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && picture.lines().count() == 30, "{picture}");
+    for part in ["test  ALIVE", "*: 50  50 live  by activity", "instruments 50/1.0k 5%"] {
+        assert!(picture.contains(part), "{part} is not in {picture}");
+    }
+    let output = appliance.client(&["top", "--once", "--filter", "NOPE"]);
+    assert!(String::from_utf8(output.stdout).unwrap().contains("NOPE: 0"), "no instrument is a picture, too");
+    let error = String::from_utf8(appliance.client(&["top"]).stderr).unwrap();
+    assert!(error.contains("no terminal") && error.contains("--once"), "{error}");
+    appliance.process.signal(rustix::process::Signal::KILL);
+    appliance.process.ended();
+    let output = appliance.client(&["top", "--once"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("is `tickplane run` running"), "{error}");
+}
+
+/// `tickplane top` on a terminal of its own.
+struct TopOnTerminal {
+    process: Process,
+    keyboard: File,
+    /// The terminal's other end, and how it was before.
+    terminal: File,
+    was: rustix::termios::Termios,
+    written: Arc<Mutex<Vec<u8>>>,
+}
+
+impl TopOnTerminal {
+    fn start(server: &str) -> TopOnTerminal {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let keyboard = File::from(openpt(flags).unwrap());
+        grantpt(&keyboard).unwrap();
+        unlockpt(&keyboard).unwrap();
+        let name = ptsname(&keyboard, Vec::new()).unwrap().into_string().unwrap();
+        let terminal = File::options().read(true).write(true).open(name).unwrap();
+        let size = rustix::termios::Winsize { ws_col: 80, ws_row: 24, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&terminal, size).unwrap();
+        let was = rustix::termios::tcgetattr(&terminal).unwrap();
+        let mut command = tickplane();
+        command.args(["top", "--server", server]).env("TERM", "xterm-256color");
+        command.stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap());
+        let process = Process(command.stderr(Stdio::null()).spawn().unwrap());
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let (mut screen, seen) = (keyboard.try_clone().unwrap(), written.clone());
+        // It ends with the terminal: a read is an error once nobody holds the other end.
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4_096];
+            while let Ok(count @ 1..) = screen.read(&mut bytes) {
+                seen.lock().unwrap().extend(&bytes[..count]);
+            }
+        });
+        TopOnTerminal { process, keyboard, terminal, was, written }
+    }
+
+    fn wait_for(&self, text: &str) {
+        let has = || String::from_utf8_lossy(&self.written.lock().unwrap()).contains(text);
+        wait_for(text, || has().then_some(()));
+    }
+
+    fn is_raw(&self) -> bool {
+        rustix::termios::tcgetattr(&self.terminal).unwrap().local_modes != self.was.local_modes
+    }
+
+    /// It has ended, well, and the terminal is as it was.
+    fn assert_left_in_order(mut self) {
+        assert!(self.process.ended().success());
+        assert!(!self.is_raw());
+        self.wait_for("\u{1b}[?1049l");
+        self.wait_for("\u{1b}[?25h");
+    }
+}
+
+#[test]
+fn top_shows_what_goes_away_and_leaves_the_terminal_as_it_was() {
+    let appliance = Appliance::start(4, "itch50");
+    let dump = appliance.folder.path().join("book.jsonl");
+    let _exchange = appliance.exchange(&dump);
+    wait_for("the cache is the exchange's book", || appliance.is_right(&dump).then_some(()));
+    let (asked, mut pressed) = (TopOnTerminal::start(&appliance.grpc), TopOnTerminal::start(&appliance.grpc));
+    asked.wait_for("50 live");
+    pressed.wait_for("50 live");
+    assert!(asked.is_raw() && pressed.is_raw());
+    asked.process.signal(rustix::process::Signal::TERM);
+    asked.assert_left_in_order();
+    appliance.process.signal(rustix::process::Signal::KILL);
+    pressed.wait_for("stale");
+    pressed.keyboard.write_all(b"q").unwrap();
+    pressed.assert_left_in_order();
 }
 
 #[test]
