@@ -369,13 +369,15 @@ fn datagram_of<'f>(
         let Frame { source, destination, bytes, .. } = *frame;
         return Some(Received { source, destination, payload: bytes });
     }
-    match datagram::parse_plain(frame.bytes) {
-        Some(datagram) if vlan.is_none() => Some(Received::from(datagram)),
-        _ => datagram_of_other(frame, vlan, index, control, counters),
+    if vlan.is_none()
+        && let Some(datagram) = datagram::parse_plain(frame.bytes)
+    {
+        return Some(Received::from(datagram));
     }
+    datagram_of_other(frame, vlan, index, control, counters)
 }
 
-/// The same for a frame with tags or IP options, or that is no datagram.
+/// The same for a frame with tags or IP options, one that is no datagram, and all frames of a port with a VLAN.
 #[inline(never)]
 fn datagram_of_other<'f>(
     frame: &Frame<'f>,

@@ -8,6 +8,7 @@ mod delivery;
 pub mod itch50;
 pub mod line;
 pub mod mdp3;
+mod number;
 mod protocol;
 mod publication;
 pub mod records;

@@ -210,30 +210,31 @@ impl Publication {
     /// Messages `from` until below `to` are lost: every row is suspect at once.
     pub fn gap(&mut self, from: u64, to: u64, proof: Proof, writer: &mut Writer<'_>) {
         self.state.missing += to - from;
-        self.state.reason = Reason::Gap as u8;
+        self.prove_nothing(Reason::Gap, proof, to, self.received_ns, writer);
+    }
+
+    /// Something could not be right: every row is suspect from here on. Nothing new where nothing can prove them any more.
+    #[cold]
+    pub fn doubt(&mut self, reason: Reason, proof: Proof, stamp: &Stamp, writer: &mut Writer<'_>) {
+        if self.state.proven_from != u64::MAX {
+            self.prove_nothing(reason, proof, stamp.sequence, stamp.received_ns, writer);
+        }
+    }
+
+    fn prove_nothing(
+        &mut self,
+        reason: Reason,
+        proof: Proof,
+        sequence: u64,
+        received_ns: u64,
+        writer: &mut Writer<'_>,
+    ) {
         self.state.proven_from = match proof {
             Proof::Never => u64::MAX,
             Proof::EachRow => writer.position() + 1,
         };
-        self.publish_state(to, self.received_ns, writer);
-    }
-
-    /// Something could not be right: from here on nothing of this session is proven, and never will be.
-    #[cold]
-    pub fn doubt(&mut self, reason: Reason, stamp: &Stamp, writer: &mut Writer<'_>) {
-        if self.state.proven_from != u64::MAX {
-            self.state.proven_from = u64::MAX;
-            self.state.reason = reason as u8;
-            self.publish_state(stamp.sequence, stamp.received_ns, writer);
-        }
-    }
-
-    /// Something was lost, of whichever instruments: every row is suspect until it is published again.
-    #[cold]
-    pub fn doubt_until_proven(&mut self, reason: Reason, stamp: &Stamp, writer: &mut Writer<'_>) {
-        self.state.proven_from = writer.position() + 1;
         self.state.reason = reason as u8;
-        self.publish_state(stamp.sequence, stamp.received_ns, writer);
+        self.publish_state(sequence, received_ns, writer);
     }
 
     /// The feed begins anew within its session: what is published from now on lacks nothing.

@@ -147,7 +147,7 @@ impl<F: Prefetch> Itch50<F> {
         });
         if added == Err(Full) {
             self.publication.counters().orders_full.add(1);
-            self.publication.doubt(Reason::LimitFull, &entry.stamp, writer);
+            self.publication.doubt(Reason::LimitFull, Proof::Never, &entry.stamp, writer);
         }
     }
 
@@ -214,7 +214,7 @@ impl<F: Prefetch> Itch50<F> {
     #[cold]
     fn malformed(&mut self, stamp: &Stamp, writer: &mut Writer<'_>) {
         self.publication.counters().malformed.add(1);
-        self.publication.doubt(Reason::Malformed, stamp, writer);
+        self.publication.doubt(Reason::Malformed, Proof::Never, stamp, writer);
     }
 
     /// Messages that are not about orders, and bytes that are no message.

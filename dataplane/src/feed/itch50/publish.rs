@@ -4,6 +4,7 @@ use super::{Entry, Itch50, NATIVE_IDS};
 use crate::book::levels::Best;
 use crate::cache::tick::{self, PRICE_ABSENT, Payload, Quote, Status, Trade};
 use crate::cache::writer::{InstrumentsFull, Writer};
+use crate::feed::number::decimal;
 use crate::hint::Prefetch;
 use crate::wire::itch50;
 use bytemuck::Zeroable;
@@ -82,7 +83,7 @@ impl<F: Prefetch> Itch50<F> {
         entry: &Entry,
         writer: &mut Writer<'_>,
     ) -> Result<u32, InstrumentsFull> {
-        let (digits, start) = decimal(native_id);
+        let (digits, start) = decimal(native_id.into());
         self.give_row(native_id, &digits[start..], entry, writer)
     }
 
@@ -147,10 +148,4 @@ impl<F: Prefetch> Itch50<F> {
             self.publish_status(instrument.trading_state, instrument.reason, entry, writer);
         }
     }
-}
-
-/// A number as text, behind leading zeros that are not part of it.
-fn decimal(number: u16) -> ([u8; 5], usize) {
-    let digits = [10_000, 1_000, 100, 10, 1].map(|unit| b'0' + (number / unit % 10) as u8);
-    (digits, digits.iter().position(|digit| *digit != b'0').unwrap_or(4))
 }

@@ -295,7 +295,7 @@ impl<F: Prefetch> Mdp3<F> {
     fn lose(&mut self, reason: Reason, stamp: &Stamp, writer: &mut Writer<'_>) {
         self.end_open_event(writer);
         self.losses += 1;
-        self.publication.doubt_until_proven(reason, stamp, writer);
+        self.publication.doubt(reason, Proof::EachRow, stamp, writer);
     }
 
     fn begin(&mut self, session: [u8; 10], sequence: u64, late: bool, writer: &mut Writer<'_>) {

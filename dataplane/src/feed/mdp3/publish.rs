@@ -3,6 +3,7 @@
 use super::instrument::{Book, Instrument, state};
 use super::{Mdp3, Stamp, Writer};
 use crate::cache::tick::{Contract, ImpliedQuote, Kind, PRICE_ABSENT, Payload, Quote, Reason, Trade, flag};
+use crate::feed::number::decimal;
 use crate::hint::Prefetch;
 use crate::wire::mdp3::{Definition, DefinitionHead, EventHead, FeedTypeEntry};
 use bytemuck::Zeroable;
@@ -243,35 +244,5 @@ impl<F: Prefetch> Mdp3<F> {
             self.publish_trade(place, stamp, writer);
         }
         self.publish_status(place, stamp, writer);
-    }
-}
-
-/// A number as text, behind bytes that are not part of it.
-fn decimal(number: i32) -> ([u8; 11], usize) {
-    let mut text = [b'0'; 11];
-    let mut rest = number.unsigned_abs();
-    let mut start = text.len();
-    while rest != 0 || start == text.len() {
-        start -= 1;
-        text[start] += (rest % 10) as u8;
-        rest /= 10;
-    }
-    if number < 0 {
-        start -= 1;
-        text[start] = b'-';
-    }
-    (text, start)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_names() {
-        for number in [0, 7, -7, 10, 4_418, i32::MAX, i32::MIN] {
-            let (text, start) = decimal(number);
-            assert_eq!(text[start..], *number.to_string().as_bytes());
-        }
     }
 }

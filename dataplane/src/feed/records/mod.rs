@@ -79,7 +79,7 @@ impl Records {
     #[cold]
     fn malformed(&mut self, stamp: &Stamp, writer: &mut Writer<'_>) {
         self.publication.counters().malformed.add(1);
-        self.publication.doubt_until_proven(Reason::Malformed, stamp, writer);
+        self.publication.doubt(Reason::Malformed, Proof::EachRow, stamp, writer);
     }
 
     fn begin(&mut self, session: [u8; SESSION_BYTES], sequence: u64, late: bool, writer: &mut Writer<'_>) {

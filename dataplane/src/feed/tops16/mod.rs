@@ -221,7 +221,7 @@ impl<F: Prefetch> Tops16<F> {
     #[cold]
     fn malformed(&mut self, stamp: &Stamp, writer: &mut Writer<'_>) {
         self.publication.counters().malformed.add(1);
-        self.publication.doubt_until_proven(Reason::Malformed, stamp, writer);
+        self.publication.doubt(Reason::Malformed, Proof::EachRow, stamp, writer);
         self.lost_at = writer.position();
     }
 
