@@ -41,6 +41,16 @@ struct Bucket {
 
 const _: () = assert!(size_of::<Bucket>() == 64);
 
+impl Bucket {
+    /// The first slot for which something holds. All are looked at, and one decision is taken: which of them it is can't
+    /// be guessed, and a wrong guess costs more than the look.
+    #[inline(always)]
+    fn slot(&self, holds: impl Fn(usize) -> bool) -> Option<usize> {
+        let held = (0..SLOTS).fold(0_u32, |held, slot| held | u32::from(holds(slot)) << slot);
+        (held != 0).then(|| held.trailing_zeros() as usize)
+    }
+}
+
 /// Where an order was found. Good until the next insertion or removal.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
@@ -109,17 +119,17 @@ impl Orders {
         let mut index = home;
         for probes in 0..=PROBES_MAX {
             let bucket = &self.buckets[index];
-            for slot in 0..SLOTS {
-                if bucket.references[slot] == reference && bucket.marks[slot] != 0 {
-                    let mark = bucket.marks[slot];
-                    let order = Order {
-                        price: bucket.prices[slot],
-                        shares: bucket.shares[slot],
-                        native_id: mark as u16,
-                        side: if mark & ASK == 0 { Side::Bid } else { Side::Ask },
-                    };
-                    return Some((Place { home, probes, slot }, order));
-                }
+            if let Some(slot) =
+                bucket.slot(|slot| (bucket.references[slot] == reference) & (bucket.marks[slot] != 0))
+            {
+                let mark = bucket.marks[slot];
+                let order = Order {
+                    price: bucket.prices[slot],
+                    shares: bucket.shares[slot],
+                    native_id: mark as u16,
+                    side: if mark & ASK == 0 { Side::Bid } else { Side::Ask },
+                };
+                return Some((Place { home, probes, slot }, order));
             }
             if bucket.passed == 0 {
                 return None;
@@ -138,9 +148,9 @@ impl Orders {
         let home = self.home(reference);
         let mut index = home;
         for probes in 0..=PROBES_MAX {
-            if let Some(slot) = self.buckets[index].marks.iter().position(|mark| *mark == 0) {
+            let bucket = &mut self.buckets[index];
+            if let Some(slot) = bucket.slot(|slot| bucket.marks[slot] == 0) {
                 let side = if order.side == Side::Ask { ASK } else { 0 };
-                let bucket = &mut self.buckets[index];
                 bucket.references[slot] = reference;
                 bucket.prices[slot] = order.price;
                 bucket.shares[slot] = order.shares;

@@ -147,6 +147,7 @@ impl Port for MemoryPort {
         end - start
     }
 
+    #[inline(always)]
     fn frame(&self, index: usize) -> Frame<'_> {
         assert!(index < self.burst.len(), "frame {index} of a burst of {}", self.burst.len());
         let Stored { offset, length, stamp_ns, source, destination } = self.frames[self.burst.start + index];
