@@ -341,7 +341,7 @@ group = "239.1.1.1:26477"
                 read += 1;
             }
         }
-        assert!(read >= 4);
+        assert!(read >= 7);
     }
 
     #[test]

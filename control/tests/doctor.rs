@@ -421,7 +421,7 @@ fn a_damaged_virtual_machine_harms_nobody() {
 #[test]
 fn an_empty_machine_harms_nobody() {
     let nothing = Tree::parse("/proc/\n");
-    for name in ["embedded.toml", "demo.toml", "nic-pci.toml", "sriov-vf.toml"] {
+    for name in ["embedded.toml", "demo.toml", "nic-pci.toml", "sriov-vf.toml", "cme.toml", "iex.toml"] {
         let findings = nothing.findings(&config(name, &[]));
         assert!(findings.iter().all(|finding| !finding.found.is_empty()), "{findings:#?}");
     }
