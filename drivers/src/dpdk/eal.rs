@@ -108,10 +108,11 @@ fn arguments(config: &EalConfig, cores: Option<&libc::cpu_set_t>) -> Vec<String>
         ["tickplane", "--no-telemetry", "--log-level=warning", "-l"].map(str::to_owned).into();
     arguments.push(first.unwrap_or(0).to_string());
     match config.memory {
-        // Nothing is left in the file system, whatever happens to the process.
+        // Nothing is left in the file system, whatever happens to the process, and others may run beside it.
         EalMemory::Hugepages => arguments.push("--in-memory".to_owned()),
         EalMemory::NoHuge { megabytes } => {
-            arguments.extend(["--no-huge".to_owned(), "-m".to_owned(), megabytes.to_string()]);
+            let without = ["--no-huge", "--no-shconf", "-m"].map(str::to_owned);
+            arguments.extend(without.into_iter().chain([megabytes.to_string()]));
         }
     }
     if config.pci_addresses.is_empty() {
