@@ -1,5 +1,7 @@
 //! The appliance as a process: started, fed by an exchange, read, stopped in order, and killed.
 
+mod process;
+
 use dataplane::cache::reader::{Reader, State};
 use dataplane::cache::tick::Quote;
 use dataplane::time::Clock;
@@ -7,20 +9,17 @@ use drivers::clock::SystemClock;
 use drivers::interface::Interface;
 use drivers::region::RegionMapping;
 use drivers::udp_sender::{Datagram, UdpSender};
+use process::{Process, start_appliance, tickplane};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const VALID_FOR_MS: u64 = 400;
-
-fn tickplane() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_tickplane"))
-}
 
 /// Waits for what must come within a minute.
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -32,16 +31,6 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         std::thread::sleep(Duration::from_millis(10));
     }
     panic!("{what} within {PATIENCE:?}");
-}
-
-/// A process that is killed with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 impl Process {
@@ -69,7 +58,6 @@ impl Appliance {
         let process = std::process::id() * 8 + number;
         let groups = [0, 1]
             .map(|line| format!("239.254.{}.{}:26477", process >> 7 & 0xff, (process & 0x7f) << 1 | line));
-        let config = folder.path().join("appliance.toml");
         let text = format!(
             "node = \"test\"\n[region]\npath = {region:?}\ninstruments_max = 1000\nlog_ticks = 65536\n\
              [worker]\nvalid_for_ms = {VALID_FOR_MS}\n[[ports]]\nname = \"lo\"\nkind = \"udp\"\ninterface = \"127.0.0.1\"\n\
@@ -78,24 +66,8 @@ impl Appliance {
              [[feeds.lines]]\nname = \"B\"\nport = \"lo\"\ngroup = \"{}\"\n[grpc]\nlisten = \"127.0.0.1:0\"\n",
             groups[0], groups[1]
         );
-        std::fs::write(&config, text).unwrap();
-        let mut child =
-            tickplane().arg("run").arg("--config").arg(&config).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let process = Process(child);
-        let grpc = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            eprintln!("{line}");
-            Some(line.split("grpc=").nth(1)?.split(' ').next()?.to_owned())
-        });
-        // What it says later must not stop it.
-        std::thread::spawn(move || lines.for_each(drop));
-        Appliance {
-            process,
-            grpc: format!("http://{}", grpc.expect("it says where it serves")),
-            region,
-            groups,
-            folder,
-        }
+        let (process, grpc) = start_appliance(folder.path(), &text);
+        Appliance { process, grpc, region, groups, folder }
     }
 
     fn exchange(&self, dump: &Path) -> Process {

@@ -1,7 +1,10 @@
 //! `tickplane decode` as it is used: on what the exchange itself recorded, and on captures with known answers.
 
+mod answers {
+    pub mod capture;
+}
+
 use serde_json::Value;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 fn decode(arguments: &[&str]) -> Output {
@@ -20,14 +23,7 @@ fn rows(arguments: &[&str]) -> (Vec<Value>, Value) {
 }
 
 fn capture(name: &str) -> Option<String> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let beside = ["../shared/captures", "../../shared/captures"].map(|path| workspace.join(path));
-    let told = std::env::var_os("TICKPLANE_CAPTURES").map(PathBuf::from);
-    let file = told.into_iter().chain(beside).map(|folder| folder.join(name)).find(|file| file.exists());
-    if file.is_none() {
-        eprintln!("skipped: no capture {name}; name their folder in TICKPLANE_CAPTURES");
-    }
-    Some(file?.to_str().unwrap().to_owned())
+    Some(answers::capture::capture(name)?.to_str().unwrap().to_owned())
 }
 
 #[test]

@@ -1,5 +1,12 @@
 //! `tickplane decode --feed mdp3` on captures with known answers: whole, on one line alone, and with packets taken out.
 
+mod answers {
+    pub mod capture;
+    pub mod mdp3;
+}
+
+use answers::capture::capture;
+use answers::mdp3::{CAPTURE, answer, compare, compare_all};
 use dataplane::wire::datagram::{self, Parsed};
 use dataplane::wire::mdp3::{Message, Packet, Report};
 use serde_json::Value;
@@ -8,17 +15,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const BOTH_LINES: [[u8; 4]; 2] = [[224, 0, 31, 11], [224, 0, 32, 11]];
-
-fn capture(name: &str) -> Option<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let beside = ["../shared/captures", "../../shared/captures"].map(|path| workspace.join(path));
-    let told = std::env::var_os("TICKPLANE_CAPTURES").map(PathBuf::from);
-    let file = told.into_iter().chain(beside).map(|folder| folder.join(name)).find(|file| file.exists());
-    if file.is_none() {
-        eprintln!("skipped: no capture {name}; name their folder in TICKPLANE_CAPTURES");
-    }
-    file
-}
 
 /// The rows by name, and the counters.
 fn decode(file: &Path) -> (BTreeMap<String, Value>, Value) {
@@ -48,7 +44,7 @@ struct Recorded {
 }
 
 fn recording() -> Option<Recording> {
-    let file = capture("cme/mdp3-schema8-ab.pcapng")?;
+    let file = capture(CAPTURE)?;
     let bytes = std::fs::read(&file).unwrap();
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
     let (mut head, mut packets) = (Vec::new(), Vec::new());
@@ -80,37 +76,10 @@ impl Recording {
         std::fs::write(&file, [&self.head[..], &blocks].concat()).unwrap();
         decode(&file)
     }
-
-    fn answer(&self) -> BTreeMap<String, Value> {
-        let known = std::fs::read(self.file.with_file_name("mdp3-schema8-ab.final-top.json")).unwrap();
-        serde_json::from_slice(&known).unwrap()
-    }
 }
 
-/// Price × 1e7 and size, as the known answer has them.
-fn level(row: &Value, price: &str, size: &str) -> Value {
-    let Some(text) = row[price].as_str() else { return Value::Null };
-    let (units, decimals) = text.split_once('.').unwrap_or((text, ""));
-    let mantissa: i64 = format!("{units}{decimals:0<7}").parse().unwrap();
-    serde_json::json!([mantissa, row[size]])
-}
-
-/// Compares an instrument's row with the known answer.
-fn compare(row: &Value, known: &Value) {
-    assert_eq!(level(row, "bid_price", "bid_size"), known["bid"], "{row}");
-    assert_eq!(level(row, "ask_price", "ask_size"), known["ask"], "{row}");
-    assert_eq!(level(row, "last_price", "last_size"), known["last"], "{row}");
-    assert_eq!(level(row, "implied_bid_price", "implied_bid_size"), known["ibid"], "{row}");
-    assert_eq!(level(row, "implied_ask_price", "implied_ask_size"), known["iask"], "{row}");
-}
-
-fn compare_all(recording: &Recording, (rows, counters): &(BTreeMap<String, Value>, Value)) {
-    let answer = recording.answer();
-    assert_eq!(rows.keys().collect::<BTreeSet<_>>(), answer.keys().collect());
-    for (name, known) in &answer {
-        compare(&rows[name], known);
-        assert_eq!(rows[name]["state"], "partial");
-    }
+fn compare_whole(recording: &Recording, (rows, counters): &(BTreeMap<String, Value>, Value)) {
+    compare_all(rows, &answer(&recording.file));
     assert_eq!((&counters["messages"], &counters["missing"]), (&5_000.into(), &0.into()));
     let done = ["actions", "others"].map(|name| counters[name].as_u64().unwrap());
     assert_eq!(done, [4_898 + 60, 179 + 99 + 57 + 6]);
@@ -123,9 +92,9 @@ fn compare_all(recording: &Recording, (rows, counters): &(BTreeMap<String, Value
 #[test]
 fn a_capture_has_its_known_tops_by_either_line_and_by_both() {
     let Some(recording) = recording() else { return };
-    compare_all(&recording, &decode(&recording.file));
+    compare_whole(&recording, &decode(&recording.file));
     for line in [0, 1] {
-        compare_all(&recording, &recording.decode_kept(|packet| packet.line == line));
+        compare_whole(&recording, &recording.decode_kept(|packet| packet.line == line));
     }
 }
 
@@ -136,7 +105,7 @@ fn what_one_line_loses_the_other_one_brings() {
     let lost = |packet: &Recorded| packet.sequence % 7 == if packet.line == 0 { 0 } else { 3 };
     let last = recording.packets.iter().map(|packet| packet.sequence).max().unwrap();
     let decoded = recording.decode_kept(|packet| !lost(packet) || packet.sequence > last - 8);
-    compare_all(&recording, &decoded);
+    compare_whole(&recording, &decoded);
 }
 
 /// The instruments of which a packet reports, with the numbers.
@@ -159,7 +128,7 @@ fn reports(payload: &[u8]) -> Vec<(i32, u32)> {
 #[test]
 fn what_both_lines_lose_makes_suspect_what_it_touched_and_what_is_not_proven() {
     let Some(recording) = recording() else { return };
-    let answer = recording.answer();
+    let answer = answer(&recording.file);
     let line_a: Vec<&Recorded> = recording.packets.iter().filter(|packet| packet.line == 0).collect();
     let (mut suspects, mut partials) = (0, 0);
     for at in [40, 700, 1_900, 3_100, 4_400, 4_990] {

@@ -1,5 +1,6 @@
 //! The command itself: into a running appliance, and stopped by a signal.
 
+use super::process::{Process, start_appliance, tickplane};
 use super::rig::{PATIENCE, Rig, frame, group, pcap};
 use dataplane::sim::exchange::{Config, Exchange};
 use dataplane::sim::packetizer::Moldudp64Packetizer;
@@ -7,27 +8,13 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddrV4;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// 2024-01-02 in New York.
 const MIDNIGHT_NS: u64 = 1_704_171_600_000_000_000;
 const NS_PER_HOUR: u64 = 3_600_000_000_000;
 const MESSAGES: u64 = 2_000;
-
-fn tickplane() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_tickplane"))
-}
-
-/// A process that is killed with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// An exchange's packets, each on both lines.
 fn session(lines: [SocketAddrV4; 2]) -> Vec<Vec<u8>> {
@@ -53,7 +40,6 @@ fn session(lines: [SocketAddrV4; 2]) -> Vec<Vec<u8>> {
 
 /// Starts an appliance on these lines and returns where it serves.
 fn start(folder: &Path, lines: [SocketAddrV4; 2]) -> (Process, String) {
-    let config = folder.join("appliance.toml");
     let region = folder.join("region");
     let text = format!(
         "node = \"test\"\n[region]\npath = {region:?}\ninstruments_max = 1000\nlog_ticks = 65536\n\
@@ -64,18 +50,7 @@ fn start(folder: &Path, lines: [SocketAddrV4; 2]) -> (Process, String) {
          [[feeds.lines]]\nname = \"B\"\nport = \"lo\"\ngroup = \"{}\"\n[grpc]\nlisten = \"127.0.0.1:0\"\n",
         lines[0], lines[1]
     );
-    std::fs::write(&config, text).unwrap();
-    let mut child =
-        tickplane().arg("run").arg("--config").arg(&config).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let process = Process(child);
-    let grpc = lines.by_ref().map_while(Result::ok).find_map(|line| {
-        eprintln!("{line}");
-        Some(line.split("grpc=").nth(1)?.split(' ').next()?.to_owned())
-    });
-    // What it says later must not stop it.
-    std::thread::spawn(move || lines.for_each(drop));
-    (process, format!("http://{}", grpc.expect("it says where it serves")))
+    start_appliance(folder, &text)
 }
 
 /// The rows that a command prints, by name.

@@ -2,6 +2,8 @@
 //! capture holds. And a running appliance makes of it what `decode` does.
 
 mod appliance;
+#[path = "../process/mod.rs"]
+mod process;
 mod rig;
 mod veth;
 
