@@ -4,7 +4,7 @@ use super::case::{Attachment, Case};
 use super::finding::{Finding, Severity};
 use super::machine::Machine;
 use super::mend;
-use crate::config::{LineConfig, PortKind};
+use crate::config::{LineConfig, PortConfig, PortKind};
 
 const UP: u64 = 0x1;
 const LOOPBACK: u64 = 0x8;
@@ -28,6 +28,7 @@ pub fn check(case: &Case) -> Vec<Finding> {
             own.extend([interface.multicast(), interface.reverse_path(), interface.igmp_version()]);
         }
         own.extend([interface.rings(), interface.coalescing()]);
+        own.extend(interface.vlan_offload());
         findings.extend(own.into_iter().map(|finding| finding.on(name)));
     }
     if findings.is_empty() {
@@ -208,5 +209,23 @@ impl<'a> Interface<'a> {
             "A NIC that waits before it interrupts adds that to each packet; files do not tell its wait: `ethtool -c {name}` does."
         );
         Finding::note(id, found, &why).mend(format!("ethtool -C {name} adaptive-rx off rx-usecs 0"))
+    }
+    /// Only of a port that takes a VLAN by AF_XDP: af_packet is told the tag beside the frame, and puts it back.
+    fn vlan_offload(&self) -> Option<Finding> {
+        let here = Attachment::Interface(self.name.to_owned());
+        let is_af_xdp = |port: &PortConfig| {
+            let device = port.device.as_deref();
+            port.kind == PortKind::Dpdk && device.is_none_or(|device| device.starts_with("net_af_xdp"))
+        };
+        let mut ports = self.case.ports().filter(|(port, there)| **there == here && is_af_xdp(port));
+        let vlan = ports.find_map(|(port, _)| port.vlan)?;
+        let name = self.name;
+        let why = format!(
+            "AF_XDP sees a tag only where the NIC leaves it in the frame, and the port drops what has none; files do not tell \
+             whether it does: `ethtool -k {name}` does (rx-vlan-offload)."
+        );
+        let found = format!("VLAN {vlan} comes by AF_XDP");
+        let finding = Finding::note("interface.vlan_offload", found, &why);
+        Some(finding.mend(format!("ethtool -K {name} rxvlan off")))
     }
 }

@@ -1,10 +1,11 @@
 //! `tickplane doctor` on machines that lie in `machines/`, whole and damaged.
 
+mod damage;
 mod machines;
 
 use control::config::Config;
 use control::doctor::{Finding, Severity};
-use machines::{Tree, garbage};
+use machines::Tree;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -275,6 +276,22 @@ fn a_laptops_wireless_and_wired_ports_have_their_faults() {
 }
 
 #[test]
+fn a_vlan_by_af_xdp_needs_its_tags_in_the_frame() {
+    let told = |port: &str| {
+        let config = config("demo.toml", &[("interface = \"tickplane0\"", port)]);
+        let findings = Tree::of("laptop").findings(&config);
+        let told = findings.into_iter().find(|finding| finding.id == "interface.vlan_offload");
+        told.map(|finding| (finding.severity, finding.subject.unwrap(), finding.mend.unwrap()))
+    };
+    let note = Some((Severity::Note, "eth0".to_owned(), "ethtool -K eth0 rxvlan off".to_owned()));
+    assert_eq!(told("interface = \"eth0\"\nvlan = 100"), note);
+    assert_eq!(told("device = \"net_af_xdp0,iface=eth0\"\nvlan = 100"), note);
+    assert_eq!(told("interface = \"eth0\""), None);
+    assert_eq!(told("device = \"net_af_packet0,iface=eth0\"\nvlan = 100"), None);
+    assert_eq!(told("device = \"00:1f.6\"\nvlan = 100"), None);
+}
+
+#[test]
 fn a_bare_virtual_machine_runs_the_default_but_no_nic_of_dpdk() {
     let machine = Tree::of("virtual-machine");
     let findings = machine.findings(&embedded());
@@ -355,75 +372,6 @@ fn huge_pages_may_be_enough_tight_held_or_missing() {
         let mend = (severity != Severity::Ok)
             .then(|| format!("echo {} > {pool}/nr_hugepages", reserved + 84 - free));
         assert_eq!(pages.mend, mend);
-    }
-}
-
-fn assert_whole(findings: &[Finding], path: &str) {
-    assert!(findings.len() >= 20, "{path}: only {} findings", findings.len());
-    for finding in findings {
-        assert!(
-            (1..=401).contains(&finding.found.chars().count()) && finding.why.ends_with('.'),
-            "{path}: {finding:?}"
-        );
-        assert!(finding.severity < WARNING || finding.mend.is_some(), "{path}: {finding:?}");
-        assert!(finding.needed || finding.severity == Severity::Note, "{path}: {finding:?}");
-    }
-}
-
-/// Every file in turn is missing, empty, garbage, a folder or a dangling link.
-fn damage(machine: &str, configs: &[Config]) {
-    let tree = Tree::of(machine);
-    let mut differences = 0;
-    let whole: Vec<Vec<Finding>> = configs.iter().map(|config| tree.findings(config)).collect();
-    for (path, entry) in &tree.entries {
-        for instead in garbage() {
-            tree.remove(path);
-            if let Some(instead) = &instead {
-                tree.put(path, instead);
-            }
-            for (config, whole) in configs.iter().zip(&whole) {
-                let findings = tree.findings(config);
-                assert_whole(&findings, path);
-                differences += usize::from(findings != *whole);
-            }
-            if instead.is_some() {
-                tree.remove(path);
-            }
-            tree.put(path, entry);
-        }
-    }
-    // That it was looked at at all.
-    assert!(differences > 5 * tree.entries.len(), "{differences}");
-    let again: Vec<Vec<Finding>> = configs.iter().map(|config| tree.findings(config)).collect();
-    assert_eq!(again, whole);
-}
-
-#[test]
-fn a_damaged_server_harms_nobody() {
-    damage(
-        "tuned-server",
-        &[config("nic-pci.toml", &[]), config("sriov-vf.toml", &[("0000:3b:02.0", "0000:5e:00.2")])],
-    );
-}
-
-#[test]
-fn a_damaged_laptop_harms_nobody() {
-    let address = config("embedded.toml", &[("\"127.0.0.1\" ", "\"192.168.1.23\" ")]);
-    let given = config("demo.toml", &[("interface = \"tickplane0\"", "device = \"00:1f.6\"")]);
-    damage("laptop", &[address, given]);
-}
-
-#[test]
-fn a_damaged_virtual_machine_harms_nobody() {
-    damage("virtual-machine", &[embedded(), config("embedded.toml", &[("\"127.0.0.1\" ", "\"eth0\" ")])]);
-}
-
-#[test]
-fn an_empty_machine_harms_nobody() {
-    let nothing = Tree::parse("/proc/\n");
-    for name in ["embedded.toml", "demo.toml", "nic-pci.toml", "sriov-vf.toml", "cme.toml", "iex.toml"] {
-        let findings = nothing.findings(&config(name, &[]));
-        assert!(findings.iter().all(|finding| !finding.found.is_empty()), "{findings:#?}");
     }
 }
 

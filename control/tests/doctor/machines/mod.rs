@@ -53,7 +53,7 @@ pub struct Tree {
 
 impl Tree {
     pub fn of(name: &str) -> Tree {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machines");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/doctor/machines");
         let file = folder.join(format!("{name}.txt"));
         Tree::parse(&fs::read_to_string(file).unwrap())
     }
