@@ -8,7 +8,7 @@ pub struct ArbiterConfig {
     /// Redundant lines, 1 … [`LINES_MAX`].
     pub lines: usize,
     /// A hole is a gap once every line that speaks has sent this many packets from beyond it; at least 1.
-    /// It is the reordering within one line that is borne: a packet may come up to this many places late.
+    /// It bounds the reordering within one line that is borne: a packet may be overtaken by fewer than that.
     pub reorder_packets: u32,
     /// Packets from beyond a hole that are held until it is filled or declared, 1 … [`HELD_PACKETS_MAX`].
     /// It must cover what the faster line sends during the slower one's lag.

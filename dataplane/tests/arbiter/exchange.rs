@@ -110,7 +110,11 @@ impl Desk {
 
     /// Both lines have delivered messages 1 and 2, and the record of it is cleared.
     pub fn started() -> Desk {
-        let mut desk = Desk::new(CONFIG);
+        Desk::started_with(CONFIG)
+    }
+
+    pub fn started_with(config: ArbiterConfig) -> Desk {
+        let mut desk = Desk::new(config);
         desk.send(A, 1, 2);
         desk.send(B, 1, 2);
         let session = Event::SessionStarted { session: *ONE, sequence: 1, late: false };

@@ -2,4 +2,5 @@
 
 mod directed;
 mod exchange;
+mod property;
 mod session;
