@@ -64,6 +64,17 @@ impl Cell {
         self.version.store(version, Ordering::Release);
     }
 
+    /// Makes it a cell that was never written.
+    pub(super) fn clear(&self) {
+        // Reading does not take the memory of a cell that was never used; writing would.
+        if self.version.load(Ordering::Relaxed) != 0 {
+            self.version.store(1, Ordering::Relaxed);
+            fence(Ordering::Release);
+            self.words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+            self.version.store(0, Ordering::Release);
+        }
+    }
+
     /// One try: the words and the version that they belong to, or `None` if a store came between.
     #[inline(always)]
     pub(super) fn try_load_words(&self) -> Option<(u64, [u64; 7])> {

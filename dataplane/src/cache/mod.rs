@@ -5,6 +5,7 @@
 
 pub mod cell;
 mod directory;
+pub mod follower;
 pub mod reader;
 pub mod region;
 pub mod tick;

@@ -157,6 +157,24 @@ impl<'m> Reader<'m> {
         view
     }
 
+    /// The tick of the log at `position`; `None` once the ring has gone past it, or before it is there.
+    #[inline]
+    pub fn log_tick(&self, position: u64) -> Option<Tick> {
+        self.region.log_cell(position).load_at(position)
+    }
+
+    /// Rows of an image of everything: what each feed says of itself, then the table.
+    pub fn image_rows(&self) -> usize {
+        self.region.feeds.len() + self.instruments() as usize * Kind::ROWS
+    }
+
+    /// One row of an image with its position, from whichever session; `None` if nothing was ever there.
+    pub fn image_row(&self, index: usize) -> Option<(u64, Tick)> {
+        let feeds = self.region.feeds.len();
+        let cell = if index < feeds { &self.region.feeds[index] } else { &self.region.table[index - feeds] };
+        cell.load().held()
+    }
+
     /// A cursor at the end of the log: it will see what is published from now on.
     pub fn cursor(&self) -> Cursor {
         Cursor { next: self.tail() }

@@ -115,7 +115,8 @@ impl Layout {
             + self.log_ticks as usize
     }
 
-    fn hash(&self) -> u64 {
+    /// Two regions can be copied into each other only if this is the same of both.
+    pub fn hash(&self) -> u64 {
         let sizes = [FORMAT, u64::from(self.instruments), u64::from(self.feeds), self.log_ticks, self.bursts];
         sizes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, size| mix(hash ^ size))
     }
@@ -198,7 +199,23 @@ impl<'m> Region<'m> {
     }
 
     pub fn generation(&self) -> u64 {
-        self.identity.word(2).load(Ordering::Relaxed)
+        load_acquire(self.identity.word(2))
+    }
+
+    /// Makes everything that readers know of the region void.
+    pub fn renew_generation(&self) {
+        let next = self.identity.word(2).load(Ordering::Relaxed).wrapping_add(1);
+        self.identity.word(2).store(next, Ordering::Release);
+    }
+
+    /// Remembers when everything below `upto` became readable; `bursts` counts.
+    #[inline(always)]
+    pub fn stamp_burst(&self, bursts: &mut u64, upto: u64, published_ns: u64) {
+        let cell = &self.bursts[(*bursts & (self.bursts.len() as u64 - 1)) as usize];
+        cell.store_words(*bursts, &[upto, published_ns, 0, 0, 0, 0, 0]);
+        *bursts += 1;
+        // Not the tail: a follower looks here only when it wants the time.
+        self.bursts_stamped().store(*bursts, Ordering::Release);
     }
 
     /// Until when (monotonic clock) what the region says may be believed.

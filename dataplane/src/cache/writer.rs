@@ -2,6 +2,7 @@
 
 use super::cell::Cell;
 use super::directory;
+use super::follower::Follower;
 use super::region::{Layout, Region, RegionError};
 use super::tick::{Definition, FeedState, INSTRUMENT_NONE, Kind, Session, Tick};
 use crate::hint::Prefetch;
@@ -28,7 +29,18 @@ impl<'m> Writer<'m> {
     /// of every earlier region that a reader may remember.
     pub fn format(cells: &'m [Cell], layout: Layout, generation: u64) -> Result<Writer<'m>, RegionError> {
         let region = Region::format(cells, layout, generation)?;
-        Ok(Writer { region, next: 0, committed: 0, bursts: 0, instruments: 0, renew_at_ns: 0 })
+        Ok(Writer::over(region, 0, 0, 0))
+    }
+
+    pub(super) fn over(region: Region<'m>, next: u64, bursts: u64, instruments: u32) -> Writer<'m> {
+        Writer { region, next, committed: next, bursts, instruments, renew_at_ns: 0 }
+    }
+
+    /// Gives the writing up to another node, and follows it from now on.
+    pub fn into_follower(mut self) -> Follower<'m> {
+        self.commit();
+        self.region.valid_until_ns().store(0, Ordering::Release);
+        Follower::over(self.region, self.next, self.bursts, self.instruments)
     }
 
     /// The position that the next tick will have.
@@ -104,12 +116,7 @@ impl<'m> Writer<'m> {
     /// Remembers when what was committed became readable, so that a delivery can tell how long it took.
     #[inline(always)]
     pub fn stamp_burst(&mut self, published_ns: u64) {
-        let ring = self.region.bursts;
-        let cell = &ring[(self.bursts & (ring.len() as u64 - 1)) as usize];
-        cell.store_words(self.bursts, &[self.committed, published_ns, 0, 0, 0, 0, 0]);
-        self.bursts += 1;
-        // Not the tail: a follower looks here only when it wants the time.
-        self.region.bursts_stamped().store(self.bursts, Ordering::Release);
+        self.region.stamp_burst(&mut self.bursts, self.committed, published_ns);
     }
 
     /// Says that the region may be believed until `valid_for_ns` from now; stores only when a quarter of that has passed.
@@ -132,6 +139,11 @@ impl<'m> Writer<'m> {
         directory::find(&self.region, symbol)
             .find(|(_, tick, _)| tick.feed == feed)
             .map(|(instrument, _, definition)| (instrument, definition))
+    }
+
+    /// Instruments that have a number.
+    pub fn instruments(&self) -> u32 {
+        self.instruments
     }
 
     /// Gives the next free number to an instrument; its Definition is still to be published by [`Writer::define`].

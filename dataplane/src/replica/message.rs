@@ -1,0 +1,115 @@
+//! What a primary and a standby say to each other, besides ticks. A message is seven words, as long as a tick.
+
+/// Its first word on the wire is the number of its kind; words that a kind does not use are 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Standby: who I am, and what I have: the log of `term` below `position` (0 = nothing of use). `heard` is the latest term
+    /// that I know of, `layout` is [`Layout::hash`](crate::cache::region::Layout::hash).
+    Hello { protocol: u64, layout: u64, heard: u64, term: u64, position: u64 },
+    /// Standby: I have everything below `position`; my time is `clock_ns` (its own, and for its own use).
+    Ack { session: u64, position: u64, clock_ns: u64 },
+    /// Primary: this is term `term`. Your log goes on at `from`: where you are, or with an image (`image`), before which
+    /// you forget what you have. The session numbers the beginnings of one connection.
+    Begin { session: u64, term: u64, from: u64, image: bool },
+    /// Primary: those were all rows of the image; you are level at `at`.
+    Level { session: u64, at: u64 },
+    /// Primary: once you are at `tail`, you may be believed until `valid_for_ns` after `echo_ns`, the time of your last
+    /// acknowledgement.
+    Alive { session: u64, tail: u64, echo_ns: u64, valid_for_ns: u64 },
+    /// Primary: you can't be a standby of mine.
+    Refuse { refusal: Refusal, term: u64 },
+}
+
+/// Why a node is not taken as a standby.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("it speaks another version of the protocol: run the same version of Tickplane on both nodes")]
+    Protocol = 1,
+    #[error(
+        "its region has another layout: give both nodes the same [limits], and the same version of Tickplane"
+    )]
+    Layout = 2,
+    #[error("it has heard of a later term: the primary is no longer the primary")]
+    Term = 3,
+}
+
+impl Refusal {
+    fn from_word(word: u64) -> Option<Refusal> {
+        [Refusal::Protocol, Refusal::Layout, Refusal::Term]
+            .into_iter()
+            .find(|refusal| *refusal as u64 == word)
+    }
+}
+
+impl Message {
+    pub fn to_words(self) -> [u64; 7] {
+        match self {
+            Message::Hello { protocol, layout, heard, term, position } => {
+                [1, protocol, layout, heard, term, position, 0]
+            }
+            Message::Ack { session, position, clock_ns } => [2, session, position, clock_ns, 0, 0, 0],
+            Message::Begin { session, term, from, image } => [3, session, term, from, image.into(), 0, 0],
+            Message::Level { session, at } => [4, session, at, 0, 0, 0, 0],
+            Message::Alive { session, tail, echo_ns, valid_for_ns } => {
+                [5, session, tail, echo_ns, valid_for_ns, 0, 0]
+            }
+            Message::Refuse { refusal, term } => [6, refusal as u64, term, 0, 0, 0, 0],
+        }
+    }
+
+    /// `None` = no message of this version.
+    pub fn from_words(words: [u64; 7]) -> Option<Message> {
+        Some(match words {
+            [1, protocol, layout, heard, term, position, 0] => {
+                Message::Hello { protocol, layout, heard, term, position }
+            }
+            [2, session, position, clock_ns, 0, 0, 0] => Message::Ack { session, position, clock_ns },
+            [3, session, term, from, image @ 0..=1, 0, 0] => {
+                Message::Begin { session, term, from, image: image == 1 }
+            }
+            [4, session, at, 0, 0, 0, 0] => Message::Level { session, at },
+            [5, session, tail, echo_ns, valid_for_ns, 0, 0] => {
+                Message::Alive { session, tail, echo_ns, valid_for_ns }
+            }
+            [6, refusal, term, 0, 0, 0, 0] => Message::Refuse { refusal: Refusal::from_word(refusal)?, term },
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn words_that_are_a_message_come_back(
+            kind in 0..8_u64, words in prop::array::uniform6(prop::sample::select(vec![0, 0, 1, 2, 3, u64::MAX])),
+        ) {
+            let [a, b, c, d, e, f] = words;
+            let words = [kind, a, b, c, d, e, f];
+            if let Some(message) = Message::from_words(words) {
+                prop_assert_eq!(message.to_words(), words);
+            }
+        }
+    }
+
+    #[test]
+    fn every_kind_comes_back() {
+        let messages = [
+            Message::Hello { protocol: 1, layout: 2, heard: 3, term: 4, position: 5 },
+            Message::Ack { session: 1, position: 2, clock_ns: 3 },
+            Message::Begin { session: 1, term: 2, from: 3, image: true },
+            Message::Begin { session: 1, term: 2, from: 3, image: false },
+            Message::Level { session: 1, at: 2 },
+            Message::Alive { session: 1, tail: 2, echo_ns: 3, valid_for_ns: 4 },
+            Message::Refuse { refusal: Refusal::Protocol, term: 2 },
+            Message::Refuse { refusal: Refusal::Layout, term: 2 },
+            Message::Refuse { refusal: Refusal::Term, term: 2 },
+        ];
+        for message in messages {
+            assert_eq!(Message::from_words(message.to_words()), Some(message));
+        }
+    }
+}

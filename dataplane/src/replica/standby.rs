@@ -1,0 +1,271 @@
+//! The standby's side: a region that is another one's image.
+
+use super::{Lineage, Message, PROTOCOL, Record, Refusal};
+use crate::cache::follower::{Follower, Foreign};
+use crate::cache::writer::Writer;
+
+/// How often a standby that has nothing to acknowledge says that it is there.
+const IDLE_ACK_INTERVAL_NS: u64 = 10_000_000;
+
+/// What ends a connection, on the standby's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StandbyError {
+    #[error("a primary of term {offered} was sent away: this node has heard of term {known}")]
+    Fenced { offered: u64, known: u64 },
+    #[error("the primary does not take this node: {0}")]
+    Refused(Refusal),
+    #[error("ticks at position {found} came where {expected} was next")]
+    Hole { expected: u64, found: u64 },
+    #[error(transparent)]
+    Foreign(#[from] Foreign),
+    #[error("term {term} could not be written down, so it can't be accepted")]
+    NotWritten { term: u64 },
+    #[error("the primary said something that it may not say now")]
+    OutOfTurn,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StandbyCounters {
+    pub connections: u64,
+    /// Images that were begun.
+    pub images: u64,
+    pub rows: u64,
+    pub ticks: u64,
+    /// Primaries of an earlier term that were sent away.
+    pub fenced: u64,
+}
+
+/// Where a standby is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StandbyStatus {
+    pub term: u64,
+    pub position: u64,
+    /// All rows are there.
+    pub level: bool,
+    /// The primary's tail when it last said how long this node may be believed.
+    pub primary_tail: u64,
+}
+
+/// Fills a region with what a primary sends, on one connection after the other.
+#[derive(Debug)]
+pub struct Standby<'m> {
+    follower: Follower<'m>,
+    /// The latest term that was heard of, and written down.
+    term: u64,
+    /// The session of the present connection; 0 = it has not begun.
+    session: u64,
+    /// The term whose log this region holds; 0 = none yet.
+    log_term: u64,
+    /// Where the region holds all rows; `None` = not known yet.
+    level_at: Option<u64>,
+    /// From this position on belief may be extended until then.
+    lent: Option<(u64, u64)>,
+    primary_tail: u64,
+    acknowledged: u64,
+    acknowledged_ns: u64,
+    counters: StandbyCounters,
+}
+
+impl<'m> Standby<'m> {
+    /// `term` is the latest that this node has written down; 0 = none.
+    pub fn new(follower: Follower<'m>, term: u64) -> Standby<'m> {
+        Standby {
+            follower,
+            term,
+            session: 0,
+            log_term: 0,
+            level_at: None,
+            lent: None,
+            primary_tail: 0,
+            acknowledged: 0,
+            acknowledged_ns: 0,
+            counters: StandbyCounters::default(),
+        }
+    }
+
+    /// A node that was the primary of `term`, and whose region is still what it wrote.
+    pub fn after_primary(follower: Follower<'m>, term: u64) -> Standby<'m> {
+        let level_at = Some(follower.position());
+        Standby { log_term: term, level_at, ..Standby::new(follower, term) }
+    }
+
+    pub fn counters(&self) -> StandbyCounters {
+        self.counters
+    }
+
+    pub fn status(&self) -> StandbyStatus {
+        StandbyStatus {
+            term: self.term,
+            position: self.follower.position(),
+            level: self.is_level(),
+            primary_tail: self.primary_tail,
+        }
+    }
+
+    /// The term whose log the region holds; 0 = none yet.
+    pub fn log_term(&self) -> u64 {
+        self.log_term
+    }
+
+    fn is_level(&self) -> bool {
+        self.level_at.is_some_and(|level| self.follower.position() >= level)
+    }
+
+    /// There is a new connection: what is to be said first.
+    pub fn connected(&mut self) -> Message {
+        self.counters.connections += 1;
+        self.session = 0;
+        self.lent = None;
+        // Short of the level, rows may be missing, or be newer than any log that this node will ever see.
+        let term = if self.is_level() { self.log_term } else { 0 };
+        let (layout, position) = (self.follower.layout().hash(), self.follower.position());
+        Message::Hello { protocol: PROTOCOL, layout, heard: self.term, term, position }
+    }
+
+    /// Accepts a term, and with it no earlier one any more. `write_down` makes it outlast a crash.
+    pub fn hear_of(
+        &mut self,
+        term: u64,
+        write_down: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), StandbyError> {
+        if term > self.term {
+            if !write_down(term) {
+                return Err(StandbyError::NotWritten { term });
+            }
+            self.term = term;
+            // Whoever sent until now is fenced.
+            (self.session, self.lent) = (0, None);
+        }
+        Ok(())
+    }
+
+    /// Takes a message of the primary.
+    pub fn take(
+        &mut self,
+        message: Message,
+        now_ns: u64,
+        write_down: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), StandbyError> {
+        match message {
+            Message::Begin { session, term, from, image } => {
+                if term < self.term {
+                    self.counters.fenced += 1;
+                    return Err(StandbyError::Fenced { offered: term, known: self.term });
+                }
+                self.hear_of(term, write_down)?;
+                self.begin(session, from, image)
+            }
+            Message::Level { session, at } if session == self.session => {
+                self.level_at = Some(at);
+                Ok(())
+            }
+            Message::Alive { session, tail, echo_ns, valid_for_ns } if session == self.session => {
+                if echo_ns > now_ns {
+                    return Err(StandbyError::OutOfTurn);
+                }
+                self.primary_tail = tail;
+                self.lent = Some((tail, echo_ns.saturating_add(valid_for_ns)));
+                self.settle();
+                Ok(())
+            }
+            Message::Refuse { refusal, .. } => Err(StandbyError::Refused(refusal)),
+            _ => Err(StandbyError::OutOfTurn),
+        }
+    }
+
+    fn begin(&mut self, session: u64, from: u64, image: bool) -> Result<(), StandbyError> {
+        let expected = self.follower.position();
+        if session == 0 || session <= self.session || (!image && from != expected) {
+            return Err(StandbyError::OutOfTurn);
+        }
+        if image {
+            self.counters.images += 1;
+            self.follower.restart(from);
+            self.level_at = None;
+        }
+        (self.session, self.log_term, self.lent) = (session, self.term, None);
+        // The acknowledgement says that the place is ready.
+        self.acknowledged = u64::MAX;
+        Ok(())
+    }
+
+    /// Takes rows of an image.
+    pub fn rows(&mut self, rows: &[Record]) -> Result<(), StandbyError> {
+        if self.session == 0 {
+            return Err(StandbyError::OutOfTurn);
+        }
+        for Record { position, tick } in rows {
+            self.follower.row(*position, tick)?;
+        }
+        self.counters.rows += rows.len() as u64;
+        Ok(())
+    }
+
+    /// Takes ticks of the log.
+    pub fn ticks(&mut self, ticks: &[Record]) -> Result<(), StandbyError> {
+        if self.session == 0 {
+            return Err(StandbyError::OutOfTurn);
+        }
+        for Record { position, tick } in ticks {
+            let expected = self.follower.position();
+            if *position != expected {
+                return Err(StandbyError::Hole { expected, found: *position });
+            }
+            self.follower.tick(tick)?;
+        }
+        self.counters.ticks += ticks.len() as u64;
+        Ok(())
+    }
+
+    /// Takes the ticks below `upto` that a network card has stored into the log.
+    pub fn announced(&mut self, upto: u64) -> Result<(), StandbyError> {
+        if self.session == 0 {
+            return Err(StandbyError::OutOfTurn);
+        }
+        while self.follower.position() < upto {
+            if !self.follower.tick_in_place()? {
+                let expected = self.follower.position();
+                return Err(StandbyError::Hole { expected, found: upto });
+            }
+            self.counters.ticks += 1;
+        }
+        Ok(())
+    }
+
+    /// Ends a round: what came can be read, and is acknowledged. The message is to be sent; if there is no room for it, it
+    /// may be dropped, since a later one says more.
+    pub fn settle_round(&mut self, now_ns: u64) -> Option<Message> {
+        if self.follower.commit() != 0 {
+            self.follower.stamp_burst(now_ns);
+        }
+        self.settle();
+        let position = self.follower.position();
+        let is_due = self.acknowledged != position
+            || now_ns.saturating_sub(self.acknowledged_ns) >= IDLE_ACK_INTERVAL_NS;
+        if self.session == 0 || !is_due {
+            return None;
+        }
+        (self.acknowledged, self.acknowledged_ns) = (position, now_ns);
+        Some(Message::Ack { session: self.session, position, clock_ns: now_ns })
+    }
+
+    fn settle(&mut self) {
+        if let Some((tail, until_ns)) = self.lent
+            && self.follower.position() >= tail
+            && self.is_level()
+        {
+            self.follower.believe_until(until_ns);
+            self.lent = None;
+        }
+    }
+
+    /// Becomes the primary of `term`, which must be later than all that were heard of, and written down: the log goes on where
+    /// it ends here. `Err` = not all rows are there, or the term is not later.
+    pub fn into_primary(self, term: u64) -> Result<(Writer<'m>, Lineage), Box<Standby<'m>>> {
+        if !self.is_level() || term <= self.term {
+            return Err(Box::new(self));
+        }
+        let lineage = Lineage { term, start: self.follower.position(), before: self.log_term };
+        Ok((self.follower.into_writer(), lineage))
+    }
+}

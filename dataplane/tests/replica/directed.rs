@@ -1,0 +1,196 @@
+//! Directed cases of what the seeds mix.
+
+use crate::cluster::LAYOUT;
+use dataplane::cache::cell::Cell;
+use dataplane::cache::follower::Follower;
+use dataplane::cache::reader::{Cursor, Next, Reader};
+use dataplane::cache::region::Layout;
+use dataplane::cache::tick::{Definition, Quote, Tick};
+use dataplane::cache::writer::Writer;
+use dataplane::replica::{Message, PROTOCOL, Record, Refusal, Standby, StandbyError};
+
+fn cells() -> Vec<Cell> {
+    (0..LAYOUT.cells()).map(|_| Cell::default()).collect()
+}
+
+fn standby(cells: &[Cell]) -> Standby<'_> {
+    Standby::new(Follower::format(cells, LAYOUT, 1).unwrap(), 0)
+}
+
+fn begin(session: u64, term: u64, from: u64, image: bool) -> Message {
+    Message::Begin { session, term, from, image }
+}
+
+fn quote(instrument: u32, bid_price: i64) -> Tick {
+    Tick { instrument, ..Tick::default() }.with_payload(Quote { bid_price, ..Quote::EMPTY })
+}
+
+fn record(position: u64, tick: Tick) -> Record {
+    Record { position, tick }
+}
+
+#[test]
+fn a_row_of_an_image_is_not_overwritten_by_an_older_tick_of_the_log() {
+    let cells = cells();
+    let mut standby = standby(&cells);
+    standby.connected();
+    standby.take(begin(1, 1, 10, true), 5, &mut |_| true).unwrap();
+    standby.rows(&[record(12, quote(0, 12))]).unwrap();
+    standby.ticks(&[record(10, quote(0, 10)), record(11, quote(1, 11))]).unwrap();
+    let reader = Reader::open(&cells).unwrap();
+    let held = |instrument| reader.row::<Quote>(instrument, 0).map(|row| (row.position, row.tick));
+    assert_eq!((held(0), held(1)), (Some((12, quote(0, 12))), Some((11, quote(1, 11)))));
+    standby.settle_round(6);
+    assert_eq!(reader.log_tick(10), Some(quote(0, 10)));
+    assert_eq!(standby.status().position, 12);
+}
+
+#[test]
+fn an_earlier_term_is_sent_away_and_what_it_sends_is_not_taken() {
+    let cells = cells();
+    let mut standby = standby(&cells);
+    standby.connected();
+    standby.take(begin(1, 4, 0, true), 5, &mut |_| true).unwrap();
+    let fenced = StandbyError::Fenced { offered: 3, known: 4 };
+    assert_eq!(standby.take(begin(2, 3, 0, true), 5, &mut |_| true), Err(fenced));
+    assert_eq!(standby.counters().fenced, 1);
+    // A term that is heard of elsewhere fences the one that is being followed.
+    standby.ticks(&[record(0, quote(0, 1))]).unwrap();
+    standby.hear_of(5, &mut |_| true).unwrap();
+    assert_eq!(standby.ticks(&[record(1, quote(0, 2))]), Err(StandbyError::OutOfTurn));
+    assert_eq!(standby.rows(&[record(1, quote(0, 2))]), Err(StandbyError::OutOfTurn));
+    assert_eq!(standby.settle_round(9), None);
+}
+
+#[test]
+fn a_term_that_is_not_written_down_is_not_accepted() {
+    let cells = cells();
+    let mut standby = standby(&cells);
+    standby.connected();
+    let refused = standby.take(begin(1, 4, 0, true), 5, &mut |_| false);
+    assert_eq!(refused, Err(StandbyError::NotWritten { term: 4 }));
+    assert_eq!(standby.status().term, 0);
+    assert_eq!(standby.ticks(&[record(0, quote(0, 1))]), Err(StandbyError::OutOfTurn));
+}
+
+#[test]
+fn short_of_the_level_a_node_has_nothing_of_use() {
+    let cells = cells();
+    let mut standby = standby(&cells);
+    standby.connected();
+    standby.take(begin(1, 1, 0, true), 5, &mut |_| true).unwrap();
+    standby.ticks(&[record(0, quote(0, 1))]).unwrap();
+    // Rows up to 2 were sent, which the log here does not reach; another primary may write other ticks there.
+    standby.rows(&[record(2, quote(1, 1))]).unwrap();
+    standby.take(Message::Level { session: 1, at: 3 }, 6, &mut |_| true).unwrap();
+    let useless = standby.connected();
+    assert!(matches!(useless, Message::Hello { term: 0, heard: 1, position: 1, .. }), "{useless:?}");
+    assert!(standby.into_primary(2).is_err(), "it can't become the primary");
+}
+
+#[test]
+fn what_has_no_place_in_the_region_is_refused() {
+    let cells = cells();
+    let mut standby = standby(&cells);
+    standby.connected();
+    standby.take(begin(1, 1, 0, true), 5, &mut |_| true).unwrap();
+    for tick in [
+        quote(LAYOUT.instruments, 1),
+        Tick { feed: LAYOUT.feeds, ..quote(0, 1) },
+        Tick { kind: 99, ..quote(0, 1) },
+        Tick { kind: 6, ..quote(0, 1) },
+    ] {
+        assert!(matches!(standby.ticks(&[record(0, tick)]), Err(StandbyError::Foreign(_))), "{tick:?}");
+        assert!(matches!(standby.rows(&[record(0, tick)]), Err(StandbyError::Foreign(_))), "{tick:?}");
+    }
+    let hole = StandbyError::Hole { expected: 0, found: 1 };
+    assert_eq!(standby.ticks(&[record(1, quote(0, 1))]), Err(hole));
+    assert_eq!(standby.announced(1), Err(hole), "nothing is in the log");
+    assert_eq!(standby.status().position, 0);
+}
+
+#[test]
+fn belief_counts_from_the_standbys_own_time_and_only_at_the_primarys_tail() {
+    let cells = cells();
+    let mut standby = standby(&cells);
+    standby.connected();
+    standby.take(begin(1, 1, 0, true), 100, &mut |_| true).unwrap();
+    assert_eq!(standby.settle_round(100), Some(Message::Ack { session: 1, position: 0, clock_ns: 100 }));
+    let reader = Reader::open(&cells).unwrap();
+    standby.take(Message::Level { session: 1, at: 1 }, 200, &mut |_| true).unwrap();
+    let alive = Message::Alive { session: 1, tail: 2, echo_ns: 100, valid_for_ns: 50 };
+    standby.take(alive, 200, &mut |_| true).unwrap();
+    assert_eq!(reader.valid_until_ns(), 0);
+    standby.ticks(&[record(0, quote(0, 1))]).unwrap();
+    standby.settle_round(200);
+    assert_eq!(reader.valid_until_ns(), 0, "the primary was at 2");
+    standby.ticks(&[record(1, quote(0, 2))]).unwrap();
+    standby.settle_round(900);
+    assert_eq!(reader.valid_until_ns(), 150, "however late it comes, it lends no more");
+    let never_said = Message::Alive { session: 1, tail: 2, echo_ns: 1_000, valid_for_ns: 50 };
+    assert_eq!(standby.take(never_said, 900, &mut |_| true), Err(StandbyError::OutOfTurn));
+}
+
+#[test]
+fn a_follower_of_the_log_is_told_when_the_log_begins_anew() {
+    let cells = cells();
+    let mut follower = Follower::format(&cells, LAYOUT, 1).unwrap();
+    let reader = Reader::open(&cells).unwrap();
+    for value in 0..5 {
+        follower.tick(&quote(0, value)).unwrap();
+    }
+    follower.commit();
+    let generation = reader.generation();
+    let mut cursor = Cursor::at(2);
+    assert!(matches!(cursor.next(&reader), Next::Tick { position: 2, .. }));
+    follower.restart(40);
+    assert_ne!(reader.generation(), generation);
+    assert!(matches!(cursor.next(&reader), Next::Lapped { skipped: 37 }));
+    assert_eq!((reader.log_tick(3), reader.tail()), (None, 40));
+}
+
+#[test]
+fn a_promoted_follower_goes_on_where_the_log_ended() {
+    let cells = cells();
+    let mut follower = Follower::format(&cells, LAYOUT, 1).unwrap();
+    let defined = Tick { instrument: 3, ..Tick::default() }.with_payload(Definition::new(9, b"ABC"));
+    follower.tick(&defined).unwrap();
+    follower.commit();
+    let mut writer: Writer<'_> = follower.into_writer();
+    assert_eq!(
+        (writer.position(), writer.allocate(), writer.find(0, b"ABC").map(|found| found.0)),
+        (1, Ok(4), Some(3))
+    );
+    writer.publish(&quote(3, 7));
+    writer.commit();
+    assert_eq!(writer.into_follower().position(), 2);
+}
+
+#[test]
+fn a_node_of_another_kind_is_refused_with_the_reason() {
+    use crate::network::{Connection, PrimaryEnd};
+    use dataplane::replica::{Lineage, Primary, PrimaryLimits};
+    let cells = cells();
+    let _writer = Writer::format(&cells, LAYOUT, 1).unwrap();
+    let limits = PrimaryLimits { window_ticks: 8, valid_for_ns: 100 };
+    let mut primary = Primary::new(Reader::open(&cells).unwrap(), Lineage::first(3), limits);
+    let own = LAYOUT.hash();
+    let other = Layout { log_ticks: 512, ..LAYOUT }.hash();
+    for (protocol, layout, heard, refusal) in [
+        (PROTOCOL + 1, own, 0, Refusal::Protocol),
+        (PROTOCOL, other, 0, Refusal::Layout),
+        (PROTOCOL, own, 4, Refusal::Term),
+    ] {
+        let mut connection = Connection::default();
+        primary.connected();
+        connection.answer(Message::Hello { protocol, layout, heard, term: 0, position: 0 }, 0);
+        primary.poll(&mut PrimaryEnd { connection: &mut connection, now_ns: 1, delay_ns: 0 }, 1);
+        let said = connection.to_standby.pop(1).unwrap();
+        assert!(
+            matches!(said, crate::network::Packet::Message(Message::Refuse { refusal: found, term: 3 }) if found == refusal),
+            "{said:?}"
+        );
+        assert!(!primary.status().connected);
+    }
+    assert_eq!((primary.counters().refused, primary.status().later_term), (3, 4));
+}
