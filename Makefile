@@ -1,4 +1,4 @@
-.PHONY: run test bench soak
+.PHONY: run test test-rdma bench soak
 
 DURATION ?= 30
 
@@ -7,6 +7,9 @@ run: ## the main job, for DURATION seconds: exchange → DPDK → cache → gRPC
 
 test: ## format, clippy with warnings as errors, all tests
 	@scripts/test
+
+test-rdma: ## the tests that need RDMA devices, in a guest that has them, or on RDMA_DEVICE=NAME
+	@scripts/test-rdma
 
 bench: ## measure against others, in one run
 	@scripts/bench

@@ -14,6 +14,8 @@ pub mod itch_file;
 pub mod mmsg;
 pub mod pcap;
 mod pcapng;
+#[cfg(feature = "rdma")]
+pub mod rdma;
 pub mod region;
 mod stream;
 pub mod udp;

@@ -204,6 +204,12 @@ impl RegionMapping {
     pub fn mapped_bytes(&self) -> usize {
         self.memory.bytes
     }
+
+    /// Where they start, for a device that is to read or write them.
+    #[cfg(feature = "rdma")]
+    pub(crate) fn start(&self) -> std::ptr::NonNull<u8> {
+        self.memory.start.cast()
+    }
 }
 
 impl AsFd for RegionMapping {
