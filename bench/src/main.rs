@@ -5,6 +5,8 @@ mod decode;
 mod flow;
 mod naive;
 mod path;
+#[cfg(feature = "rdma")]
+mod rdma;
 #[cfg(feature = "dpdk")]
 mod receive;
 mod report;
@@ -58,6 +60,9 @@ enum What {
     /// One round of the DPDK port alone: what `receive` starts
     #[value(hide = true)]
     ReceiveOnce,
+    /// Bare RDMA, against perftest: what scripts/bench-rdma starts
+    #[value(hide = true)]
+    Rdma,
 }
 
 fn main() {
@@ -71,6 +76,11 @@ fn main() {
     }
     println!("{machine}");
     let mut lines: Vec<Line> = Vec::new();
+    #[cfg(feature = "rdma")]
+    if args.what.contains(&What::Rdma) {
+        eprintln!("rdma …");
+        lines.extend(rdma::run(args.rounds));
+    }
     #[cfg(feature = "dpdk")]
     if wanted(What::Receive) {
         eprintln!("receive …");
