@@ -49,7 +49,7 @@ enum What {
     Decode,
     /// Frame in → book → log and table, against a book of the standard library's maps
     Path,
-    /// MDP 3.0: frame in → book → log and table
+    /// MDP 3.0: the entries alone against a plain loop, and frame in → book → log and table
     Channel,
     /// TOPS: the messages alone against a plain loop, and frame in → log and table
     Tops,
