@@ -11,6 +11,7 @@ mod rdma;
 mod receive;
 mod report;
 mod sample;
+mod served;
 mod tops;
 
 use clap::{Parser, ValueEnum};
@@ -55,6 +56,11 @@ enum What {
     Tops,
     /// What a reader costs the writer, and the writer a reader
     Readers,
+    /// What an attached top costs the worker
+    Served,
+    /// Top itself: what `served` starts
+    #[value(hide = true)]
+    TopOnce,
     /// The DPDK port, counting only, against dpdk-testpmd
     Receive,
     /// One round of the DPDK port alone: what `receive` starts
@@ -73,6 +79,9 @@ fn main() {
     #[cfg(feature = "dpdk")]
     if args.what.contains(&What::ReceiveOnce) {
         return receive::once(args.core);
+    }
+    if args.what.contains(&What::TopOnce) {
+        return served::top_once();
     }
     println!("{machine}");
     let mut lines: Vec<Line> = Vec::new();
@@ -108,6 +117,10 @@ fn main() {
     if wanted(What::Readers) {
         eprintln!("readers …");
         lines.extend(path::readers(args.rounds, args.messages));
+    }
+    if wanted(What::Served) {
+        eprintln!("served …");
+        lines.extend(served::run(args.rounds * 2, args.messages, args.core));
     }
     report::print(&lines);
     if args.json {

@@ -11,14 +11,17 @@ use dataplane::cache::tick::Quote;
 use dataplane::cache::writer::Writer;
 use dataplane::feed::{ArbiterConfig, Protocol};
 use dataplane::sim::memory_port::MemoryPort;
+use dataplane::telemetry::Telemetry;
 use dataplane::worker::{FeedSetup, LineSetup, PortSetup, Worker};
 use drivers::clock::SystemClock;
 use drivers::cpu::Cpu;
 use drivers::hugepages::advise_hugepages;
 use drivers::region::RegionMapping;
+use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub const INSTRUMENTS: u32 = 8_000;
 pub const ORDERS: u32 = 1_000_000;
@@ -31,6 +34,19 @@ const PUBLIC_BOOKS_NS: f64 = 134.0;
 pub struct Run<'m> {
     worker: Worker<'m, MemoryPort, SystemClock, Cpu>,
     messages: u64,
+}
+
+impl Run<'_> {
+    pub fn telemetry(&self) -> Arc<Telemetry> {
+        self.worker.telemetry().clone()
+    }
+
+    /// At most so many bursts of the flow.
+    pub fn work(&mut self, bursts: usize) {
+        for _ in 0..bursts {
+            self.worker.do_work();
+        }
+    }
 }
 
 /// Two ports: the opening comes by the first, the flow by the second, as two lines of one feed.
@@ -59,16 +75,29 @@ pub fn prepare<'m>(
     Run { worker, messages }
 }
 
-fn itch50() -> Protocol {
+pub fn itch50() -> Protocol {
     Protocol::Itch50 { orders_max: ORDERS as usize * 2, midnight: Box::new(|_| 1_704_171_600_000_000_000) }
 }
 
 /// Runs the flow through and returns ns a message.
-pub fn time(mut run: Run<'_>) -> f64 {
-    let before = run.worker.telemetry().feeds[0].lines.messages.get();
+pub fn time(run: Run<'_>) -> f64 {
     let started = Instant::now();
+    time_by(run, || started.elapsed())
+}
+
+/// The same by the time that the core gave to this thread: what other processes take of the core is left out.
+pub fn core_time(run: Run<'_>) -> f64 {
+    time_by(run, || {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    })
+}
+
+fn time_by(mut run: Run<'_>, now: impl Fn() -> Duration) -> f64 {
+    let before = run.worker.telemetry().feeds[0].lines.messages.get();
+    let started = now();
     while run.worker.do_work() != 0 {}
-    let elapsed_ns = started.elapsed().as_nanos() as f64;
+    let elapsed_ns = (now() - started).as_nanos() as f64;
     let after = run.worker.telemetry().feeds[0].lines.messages.get();
     assert_eq!(after - before, run.messages, "everything was taken in");
     elapsed_ns / run.messages as f64

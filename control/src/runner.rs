@@ -3,10 +3,11 @@
 use crate::config::{Config, ConfigError, Idle};
 use crate::node::Node;
 use crate::port::{self, AnyPort, PortError};
-use crate::server::{self, ServerError};
+use crate::server::{self, Listeners, ServerError};
 use crate::stop;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::writer::Writer;
+use dataplane::telemetry::Telemetry;
 use dataplane::time::{Clock, NS_PER_MS};
 use dataplane::worker::{FeedSetup, LineSetup, PortSetup, Worker, WorkerError};
 use drivers::clock::SystemClock;
@@ -79,6 +80,8 @@ pub enum RunError {
     System(#[from] std::io::Error),
     #[error("the worker's thread ended by itself: the log above says why")]
     WorkerEnded,
+    #[error("the thread that tells subscribers of updates ended by itself: the log above says why")]
+    NotifierEnded,
 }
 
 /// The file's configuration, or the embedded default.
@@ -133,22 +136,17 @@ async fn serve(config: Config, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
     let worker_end = Arc::new(AtomicBool::new(false));
     let thread = start_worker(&config, worker, worker_end.clone())?;
     mapping.publish()?;
-
-    let (tail_sender, tail) = watch::channel(0);
-    let (stopping_sender, stopping) = watch::channel(false);
-    let notifier = start_notifier(reader, tail_sender, worker_end.clone())?;
-    let bytes = mapping.mapped_bytes();
-    let node = Arc::new(Node::new(config, reader, telemetry, bytes, tail, stopping));
     tracing::info!(
-        node = node.config.node,
+        node = config.node,
         grpc = %listeners.grpc_address(),
         region = %path.display(),
         "running: {} ports, {} feeds, {} MiB of cache ({:?})",
-        node.config.ports.len(),
-        node.config.feeds.len(),
-        bytes >> 20,
+        config.ports.len(),
+        config.feeds.len(),
+        mapping.mapped_bytes() >> 20,
         mapping.pages()
     );
+    let cache = ServedCache { reader, telemetry, region_bytes: mapping.mapped_bytes() };
     let ended = async {
         tokio::select! {
             () = stop::requested(stop) => tracing::info!("asked to stop"),
@@ -156,16 +154,47 @@ async fn serve(config: Config, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
         }
         // Rows are stale from here on; then everybody is told.
         worker_end.store(true, Ordering::Relaxed);
+    };
+    let served = serve_cache(config, listeners, cache, ended).await;
+    worker_end.store(true, Ordering::Relaxed);
+    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    served?;
+    match joined {
+        Ok(Ok(())) if stop.load(Ordering::Relaxed) => Ok(()),
+        _ => Err(RunError::WorkerEnded),
+    }
+}
+
+/// A cache that somebody writes, as those see it who serve it.
+pub struct ServedCache {
+    pub reader: Reader<'static>,
+    /// The writer's counters.
+    pub telemetry: Arc<Telemetry>,
+    pub region_bytes: usize,
+}
+
+/// Serves a cache until `ended`; then everybody is told, and connections end in order.
+pub async fn serve_cache(
+    config: Config,
+    listeners: Listeners,
+    cache: ServedCache,
+    ended: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let ServedCache { reader, telemetry, region_bytes } = cache;
+    let (tail_sender, tail) = watch::channel(0);
+    let (stopping_sender, stopping) = watch::channel(false);
+    let notifier_end = Arc::new(AtomicBool::new(false));
+    let notifier = start_notifier(reader, tail_sender, notifier_end.clone())?;
+    let node = Arc::new(Node::new(config, reader, telemetry, region_bytes, tail, stopping));
+    let ended = async {
+        ended.await;
         stopping_sender.send_replace(true);
     };
     let served = server::serve(node, listeners, ended).await;
-    worker_end.store(true, Ordering::Relaxed);
-    let joined = tokio::task::spawn_blocking(move || (thread.join(), notifier.join())).await;
+    notifier_end.store(true, Ordering::Relaxed);
+    let joined = tokio::task::spawn_blocking(move || notifier.join()).await;
     served?;
-    match joined {
-        Ok((Ok(()), Ok(()))) if stop.load(Ordering::Relaxed) => Ok(()),
-        _ => Err(RunError::WorkerEnded),
-    }
+    if matches!(joined, Ok(Ok(()))) { Ok(()) } else { Err(RunError::NotifierEnded) }
 }
 
 type RunWorker = Worker<'static, AnyPort, SystemClock, Cpu>;

@@ -26,7 +26,7 @@ struct Stored {
 }
 
 /// Frames in memory. Pushing allocates, receiving does not.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MemoryPort {
     medium: Medium,
     burst_max: usize,
