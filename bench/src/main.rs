@@ -39,6 +39,11 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     core: usize,
 
+    /// For `receive`: capsule's program, which scripts/bench --capsule builds
+    #[cfg(feature = "dpdk")]
+    #[arg(long, value_name = "PROGRAM")]
+    capsule: Option<std::path::PathBuf>,
+
     /// One JSON object behind the table
     #[arg(long)]
     json: bool,
@@ -93,7 +98,7 @@ fn main() {
     #[cfg(feature = "dpdk")]
     if wanted(What::Receive) {
         eprintln!("receive …");
-        lines.extend(receive::run(args.rounds, args.core));
+        lines.extend(receive::run(args.rounds, args.core, args.capsule.as_deref()));
     }
     if let Err(error) = pin_to_core(args.core) {
         eprintln!("not pinned: {error}");

@@ -1,11 +1,13 @@
-//! The DPDK port, counting only, against `dpdk-testpmd` in its mode rxonly, on the same kind of device.
+//! The DPDK port, counting only, against `dpdk-testpmd` in its mode rxonly, and against capsule if it was built, on the same
+//! kind of device.
 
 use crate::report::{Goal, Line};
-use crate::sample::{Sample, take_turns};
+use crate::sample::{Contender, Sample, take_turns};
 use dataplane::port::Port;
 use drivers::cpu::pin_to_core;
 use drivers::dpdk::{DpdkConfig, DpdkPort, Eal, EalConfig, EalMemory, register_thread};
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,12 +33,25 @@ pub fn once(core: usize) {
     println!("{}", started.elapsed().as_nanos() as f64 / frames as f64);
 }
 
-fn ours(core: usize) -> f64 {
-    let tool = std::env::current_exe().expect("this program has a path");
-    let output =
-        Command::new(tool).args(["receive-once", "--core", &core.to_string()]).output().expect("it starts");
+/// ns a frame, as a program tells that measures one round.
+fn told_by(program: &Path, args: &[&str]) -> f64 {
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.trim().parse().unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+fn ours(core: usize) -> f64 {
+    let tool = std::env::current_exe().expect("this program has a path");
+    told_by(&tool, &["receive-once", "--core", &core.to_string()])
+}
+
+/// `mode` is capsule's `executor`, or a plain `loop` over its port.
+fn capsule(program: &Path, mode: &str, core: usize) -> f64 {
+    let mbufs = DpdkConfig::new(DEVICE).mbufs.to_string();
+    told_by(program, &[mode, &core.to_string(), DEVICE, &mbufs, &SECONDS.to_string()])
 }
 
 /// The median of the rates that testpmd shows each second, as ns a frame.
@@ -75,16 +90,25 @@ fn testpmd(core: usize) -> f64 {
     1e9 / rates[rates.len() / 2]
 }
 
-pub fn run(rounds: usize, core: usize) -> Vec<Line> {
-    let samples = take_turns(
-        rounds,
-        vec![("ours", Box::new(|| ours(core))), ("dpdk-testpmd rxonly", Box::new(|| testpmd(core)))],
-    );
-    let [ours, testpmd] = <[Sample; 2]>::try_from(samples).expect("two contenders");
-    vec![Line {
+/// `capsule_program` is what `bench/capsule` builds.
+pub fn run(rounds: usize, core: usize, capsule_program: Option<&Path>) -> Vec<Line> {
+    let mut contenders: Vec<Contender<'_>> =
+        vec![("ours", Box::new(|| ours(core))), ("dpdk-testpmd rxonly", Box::new(|| testpmd(core)))];
+    if let Some(program) = capsule_program {
+        contenders
+            .push(("capsule 0.1.5, its executor", Box::new(move || capsule(program, "executor", core))));
+        contenders
+            .push(("capsule 0.1.5, a loop on its port", Box::new(move || capsule(program, "loop", core))));
+    }
+    let mut samples = take_turns(rounds, contenders);
+    let others = samples.split_off(1);
+    let ours = samples.remove(0);
+    let goals = [Goal::RateAtLeast(0.95), Goal::RateAtLeast(1.0), Goal::RateAtLeast(1.0)];
+    let line = |(other, goal): (Sample, Goal)| Line {
         what: "RX of the DPDK port on net_null, ns a frame".to_owned(),
-        theirs: Some((testpmd.name.clone(), testpmd.median_ns())),
-        ours,
-        goal: Some(Goal::RateAtLeast(0.95)),
-    }]
+        theirs: Some((other.name.clone(), other.median_ns())),
+        ours: ours.clone(),
+        goal: Some(goal),
+    };
+    others.into_iter().zip(goals).map(line).collect()
 }
