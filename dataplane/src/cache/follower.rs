@@ -79,6 +79,11 @@ impl<'m> Follower<'m> {
         self.region.tail().store(from, Ordering::Release);
     }
 
+    /// Tells readers that what they know is void: rows came that the log does not tell of.
+    pub fn renew_generation(&self) {
+        self.region.renew_generation();
+    }
+
     /// Takes the next tick of the log. Followers of this log see it after [`Follower::commit`].
     pub fn tick(&mut self, tick: &Tick) -> Result<(), Foreign> {
         let position = self.next;

@@ -26,7 +26,8 @@ pub enum Refusal {
     #[error("it speaks another version of the protocol: run the same version of Tickplane on both nodes")]
     Protocol = 1,
     #[error(
-        "its region has another layout: give both nodes the same [limits], and the same version of Tickplane"
+        "its region has another layout: give both nodes the same [region] sizes, as many [[feeds]], and the same version \
+         of Tickplane"
     )]
     Layout = 2,
     #[error("it has heard of a later term: the primary is no longer the primary")]

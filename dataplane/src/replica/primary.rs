@@ -62,6 +62,8 @@ pub struct PrimaryStatus {
     pub connected: bool,
     /// A later term that the peer has heard of; 0 = none.
     pub later_term: u64,
+    /// Why it was not taken on its last connection.
+    pub refusal: Option<Refusal>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +76,7 @@ enum Phase {
     Image(usize),
     /// Only the log, and up to here it makes the peer level.
     Log(u64),
-    Refused,
+    Refused(Refusal),
 }
 
 /// One peer of a primary, on one connection after the other.
@@ -139,8 +141,12 @@ impl<'m> Primary<'m> {
             acknowledged: self.acknowledged,
             sent: self.sent,
             level: matches!(self.phase, Phase::Log(level) if self.acknowledged >= level),
-            connected: !matches!(self.phase, Phase::Silent | Phase::Refused),
+            connected: !matches!(self.phase, Phase::Silent | Phase::Refused(_)),
             later_term: self.later_term,
+            refusal: match self.phase {
+                Phase::Refused(refusal) => Some(refusal),
+                _ => None,
+            },
         }
     }
 
@@ -182,7 +188,7 @@ impl<'m> Primary<'m> {
                 };
                 if let Some(refusal) = refusal {
                     self.counters.refused += 1;
-                    self.phase = Phase::Refused;
+                    self.phase = Phase::Refused(refusal);
                     self.unsent = Some(Message::Refuse { refusal, term: self.lineage.term });
                     return;
                 }

@@ -6,6 +6,8 @@ use crate::cache::writer::Writer;
 
 /// How often a standby that has nothing to acknowledge says that it is there.
 const IDLE_ACK_INTERVAL_NS: u64 = 10_000_000;
+/// No log gets as far: at a thousand million ticks a second that is 146 years.
+const POSITION_MAX: u64 = 1 << 62;
 
 /// What ends a connection, on the standby's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +60,8 @@ pub struct Standby<'m> {
     log_term: u64,
     /// Where the region holds all rows; `None` = not known yet.
     level_at: Option<u64>,
+    /// Rows of an image came, or still come, without a trace in the log.
+    is_filling: bool,
     /// From this position on belief may be extended until then.
     lent: Option<(u64, u64)>,
     primary_tail: u64,
@@ -75,6 +79,7 @@ impl<'m> Standby<'m> {
             session: 0,
             log_term: 0,
             level_at: None,
+            is_filling: false,
             lent: None,
             primary_tail: 0,
             acknowledged: 0,
@@ -175,13 +180,15 @@ impl<'m> Standby<'m> {
 
     fn begin(&mut self, session: u64, from: u64, image: bool) -> Result<(), StandbyError> {
         let expected = self.follower.position();
-        if session == 0 || session <= self.session || (!image && from != expected) {
+        let is_next = if image { from <= POSITION_MAX } else { from == expected };
+        if session == 0 || session <= self.session || !is_next {
             return Err(StandbyError::OutOfTurn);
         }
         if image {
             self.counters.images += 1;
             self.follower.restart(from);
             self.level_at = None;
+            self.is_filling = true;
         }
         (self.session, self.log_term, self.lent) = (session, self.term, None);
         // The acknowledgement says that the place is ready.
@@ -250,6 +257,11 @@ impl<'m> Standby<'m> {
     }
 
     fn settle(&mut self) {
+        if self.is_filling && self.is_level() {
+            // A reader that began in the midst of the image can't know which rows came after it had looked.
+            self.follower.renew_generation();
+            self.is_filling = false;
+        }
         if let Some((tail, until_ns)) = self.lent
             && self.follower.position() >= tail
             && self.is_level()
@@ -257,6 +269,12 @@ impl<'m> Standby<'m> {
             self.follower.believe_until(until_ns);
             self.lent = None;
         }
+    }
+
+    /// Makes every row stale at once: the orderly end.
+    pub fn retire(&mut self) {
+        self.lent = None;
+        self.follower.believe_until(0);
     }
 
     /// Becomes the primary of `term`, which must be later than all that were heard of, and written down: the log goes on where

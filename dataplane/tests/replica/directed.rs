@@ -150,6 +150,39 @@ fn a_follower_of_the_log_is_told_when_the_log_begins_anew() {
 }
 
 #[test]
+fn what_was_seen_of_an_image_before_its_end_is_void_once_it_is_whole() {
+    let cells = cells();
+    let mut standby = standby(&cells);
+    let reader = Reader::open(&cells).unwrap();
+    standby.connected();
+    standby.take(begin(1, 1, 7, true), 5, &mut |_| true).unwrap();
+    let begun = reader.generation();
+    standby.rows(&[record(3, quote(0, 1))]).unwrap();
+    standby.settle_round(6);
+    assert_eq!(reader.generation(), begun, "more may come");
+    standby.rows(&[record(4, quote(1, 1))]).unwrap();
+    standby.take(Message::Level { session: 1, at: 8 }, 7, &mut |_| true).unwrap();
+    standby.settle_round(8);
+    assert_eq!(reader.generation(), begun, "the log lacks what the rows may hold");
+    standby.ticks(&[record(7, quote(2, 1))]).unwrap();
+    standby.settle_round(9);
+    let whole = reader.generation();
+    assert_ne!(whole, begun);
+    standby.ticks(&[record(8, quote(2, 2))]).unwrap();
+    standby.settle_round(10);
+    assert_eq!(reader.generation(), whole);
+}
+
+#[test]
+fn a_position_that_no_log_reaches_is_refused() {
+    let cells = cells();
+    let mut standby = standby(&cells);
+    standby.connected();
+    let refused = standby.take(begin(1, 1, u64::MAX, true), 5, &mut |_| true);
+    assert_eq!(refused, Err(StandbyError::OutOfTurn));
+}
+
+#[test]
 fn a_promoted_follower_goes_on_where_the_log_ended() {
     let cells = cells();
     let mut follower = Follower::format(&cells, LAYOUT, 1).unwrap();
@@ -190,7 +223,7 @@ fn a_node_of_another_kind_is_refused_with_the_reason() {
             matches!(said, crate::network::Packet::Message(Message::Refuse { refusal: found, term: 3 }) if found == refusal),
             "{said:?}"
         );
-        assert!(!primary.status().connected);
+        assert_eq!((primary.status().connected, primary.status().refusal), (false, Some(refusal)));
     }
     assert_eq!((primary.counters().refused, primary.status().later_term), (3, 4));
 }
