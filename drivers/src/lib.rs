@@ -18,6 +18,7 @@ mod pcapng;
 pub mod rdma;
 pub mod region;
 mod stream;
+pub mod tcp_link;
 pub mod udp;
 pub mod udp_sender;
 mod udp_socket;
