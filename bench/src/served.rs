@@ -7,6 +7,7 @@ use crate::report::{Goal, Line};
 use crate::sample::{Sample, take_turns};
 use control::client::{ServerArgs, block_on};
 use control::config::Config;
+use control::replica::View;
 use control::runner::{ServedCache, serve_cache};
 use control::top::{self, TopArgs};
 use control::{server, stop};
@@ -150,7 +151,8 @@ impl Feed {
         let cells = mapping.leak();
         let run = prepare(cells, self.opening.clone(), self.flow.clone(), self.messages, itch50());
         let reader = Reader::open(cells).expect("it is laid out");
-        let cache = ServedCache { reader, telemetry: run.telemetry(), region_bytes };
+        let (telemetry, replica) = (run.telemetry(), View::default());
+        let cache = ServedCache { reader, telemetry, region_bytes, replica };
         (run, cache)
     }
 }

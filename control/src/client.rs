@@ -1,5 +1,6 @@
-//! The terminal clients: `get`, `watch`, `status`, `verify`.
+//! The terminal clients: `get`, `watch`, `status`, `cluster`, `verify`.
 
+pub mod cluster;
 pub mod get;
 pub mod status;
 pub mod verify;

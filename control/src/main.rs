@@ -1,7 +1,7 @@
 //! The `tickplane` command.
 
 use clap::{Parser, Subcommand};
-use control::client::{self, get, status, verify, watch};
+use control::client::{self, cluster, get, status, verify, watch};
 use control::decode::{self, DecodeArgs};
 use control::demo::{self, DemoArgs};
 use control::doctor::{self, DoctorArgs};
@@ -31,6 +31,7 @@ enum Command {
     Get(get::GetArgs),
     Watch(watch::WatchArgs),
     Status(status::StatusArgs),
+    Cluster(cluster::ClusterArgs),
     Top(TopArgs),
     Verify(verify::VerifyArgs),
     Demo(DemoArgs),
@@ -85,6 +86,7 @@ fn run(command: Command) -> (&'static str, Result<ExitCode, String>) {
             ("watch", client::block_on(watch::run(&args, &stop)).map_err(text))
         }
         Command::Status(args) => ("status", client::block_on(status::run(&args)).map_err(text)),
+        Command::Cluster(args) => ("cluster", client::block_on(cluster::run(&args)).map_err(text)),
         Command::Top(args) => {
             let stop = stop::on_signals();
             ("top", client::block_on(top::run(&args, &stop)).map_err(text))

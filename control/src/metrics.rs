@@ -1,8 +1,8 @@
 //! `/metrics`: the same counters and latencies as Prometheus text.
 
 use crate::node::Node;
-use crate::proto::Stage;
-use crate::service::{feeds, node as node_service, telemetry};
+use crate::proto::{Role, Stage};
+use crate::service::{cluster, feeds, node as node_service, telemetry};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -88,6 +88,7 @@ impl Collector for Metrics {
         let node = &*self.0;
         self.encode_feeds(&mut encoder, node)?;
         self.encode_node(&mut encoder, node)?;
+        self.encode_cluster(&mut encoder, node)?;
         self.encode_latencies(&mut encoder, node)
     }
 }
@@ -167,6 +168,54 @@ impl Metrics {
             family(encoder, name, help, MetricType::Counter, [([], value)])?;
         }
         Ok(())
+    }
+
+    /// Nothing for a node that is alone. Peers are told apart by their place in what `Cluster.Get` says: an address has a
+    /// port, which is another one with each connection.
+    fn encode_cluster(&self, encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {
+        let seen = cluster::cluster(node);
+        if seen.role() == Role::Single {
+            return Ok(());
+        }
+        let source = seen.source.clone().unwrap_or_default();
+        let lag_ticks = if seen.role() == Role::Standby { source.lag_ticks } else { 0 };
+        let gauges = [
+            ("replica_role", "What the node is: 2 primary, 3 standby", f64::from(seen.role)),
+            ("replica_term", "The term of the primary, or the latest accepted", seen.term as f64),
+            ("replica_later_term", "A later term that a peer has heard of; 0 = none", seen.later_term as f64),
+            ("replica_level", "1 = all rows are here", f64::from(u8::from(seen.level))),
+            ("replica_primary_tail", "End of the primary's log as last told", seen.tail as f64),
+            (
+                "replica_lag_ticks",
+                "Updates that this node lacked when the primary last told",
+                lag_ticks as f64,
+            ),
+            ("replica_connected", "1 = connected to the primary", f64::from(u8::from(source.connected))),
+        ];
+        for (name, help, value) in gauges {
+            family(encoder, name, help, MetricType::Gauge, [([], value)])?;
+        }
+        let own = seen.counters.iter().chain(&source.counters);
+        let events = own.map(|(event, value)| ([("event", event.as_str())], *value as f64));
+        family(encoder, "replica_events", "What happened, by event", MetricType::Counter, events)?;
+        let places: Vec<String> = (0..seen.peers.len()).map(|place| place.to_string()).collect();
+        let peers = || places.iter().zip(&seen.peers);
+        let connected =
+            peers().map(|(place, peer)| ([("peer", place.as_str())], u8::from(peer.connected).into()));
+        let help = "1 = the standby is connected, and was taken";
+        family(encoder, "replica_peer_connected", help, MetricType::Gauge, connected)?;
+        let level = peers().map(|(place, peer)| ([("peer", place.as_str())], u8::from(peer.level).into()));
+        family(encoder, "replica_peer_level", "1 = the standby has all rows", MetricType::Gauge, level)?;
+        let lags = peers().map(|(place, peer)| ([("peer", place.as_str())], peer.lag_ticks as f64));
+        let help = "Updates that the standby has not acknowledged";
+        family(encoder, "replica_peer_lag_ticks", help, MetricType::Gauge, lags)?;
+        let events = peers().flat_map(|(place, peer)| {
+            peer.counters.iter().map(move |(event, value)| {
+                ([("peer", place.as_str()), ("event", event.as_str())], *value as f64)
+            })
+        });
+        let help = "What happened with a standby, by event";
+        family(encoder, "replica_peer_events", help, MetricType::Counter, events)
     }
 
     fn encode_latencies(&self, encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {

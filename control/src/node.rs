@@ -1,6 +1,7 @@
 //! The node as its services see it: the cache, the counters, and what is going on.
 
 use crate::config::Config;
+use crate::replica::View;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::tick::Session;
 use dataplane::counters::Counter;
@@ -26,6 +27,8 @@ pub struct Node {
     pub tail: watch::Receiver<u64>,
     /// True once the node is to end.
     pub stopping: watch::Receiver<bool>,
+    /// What the replication says of itself.
+    pub replica: View,
     rates: Mutex<Rates>,
 }
 
@@ -56,6 +59,7 @@ impl Node {
         region_bytes: usize,
         tail: watch::Receiver<u64>,
         stopping: watch::Receiver<bool>,
+        replica: View,
     ) -> Node {
         Node {
             config,
@@ -66,6 +70,7 @@ impl Node {
             delivery: Delivery::default(),
             tail,
             stopping,
+            replica,
             rates: Mutex::default(),
         }
     }
@@ -79,7 +84,7 @@ impl Node {
         SystemClock.unix_ns()
     }
 
-    /// Whether the worker vouches for the cache.
+    /// Whether the worker, or the primary, vouches for the cache.
     pub fn is_alive(&self) -> bool {
         self.now_ns() < self.reader.valid_until_ns()
     }

@@ -1,19 +1,24 @@
 //! `tickplane run`: puts the appliance together, runs it, and takes it apart again.
 
-use crate::config::{Config, ConfigError, Idle};
+use crate::config::{Config, ConfigError, ReplicaConfig, ReplicaRole};
+use crate::idle::{Idle, Idler, nap};
 use crate::node::Node;
 use crate::port::{self, AnyPort, PortError};
+use crate::replica::{self, PrimaryGroup, ReplicaError, StandbyNode, TermFile, View};
 use crate::server::{self, Listeners, ServerError};
 use crate::stop;
+use dataplane::cache::cell::Cell;
+use dataplane::cache::follower::Follower;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::writer::Writer;
-use dataplane::telemetry::Telemetry;
+use dataplane::telemetry::{FeedTelemetry, PortTelemetry, Telemetry};
 use dataplane::time::{Clock, NS_PER_MS};
 use dataplane::worker::{FeedSetup, LineSetup, PortSetup, Worker, WorkerError};
 use drivers::clock::SystemClock;
 use drivers::cpu::{AffinityError, Cpu, pin_to_core};
 use drivers::hugepages::advise_hugepages;
 use drivers::region::{RegionError, RegionMapping};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,17 +33,17 @@ Examples:
 
   An appliance as configured, and whether its configuration is good:
       tickplane run --config configs/nic-pci.toml
-      tickplane run --config configs/nic-pci.toml --check";
+      tickplane run --config configs/nic-pci.toml --check
+
+  A second node with the same cache:
+      tickplane run --config configs/primary.toml
+      tickplane run --config configs/standby.toml";
 
 /// What runs without a configuration.
 const EMBEDDED: &str = include_str!("../../configs/embedded.toml");
 pub(crate) const EMBEDDED_NAME: &str = "configs/embedded.toml (built in)";
-/// Rounds without a frame before the worker idles.
-const IDLE_ROUNDS: u32 = 64;
 /// How long a parked worker sleeps at most: its timers are due to within that.
 const PARK: Duration = Duration::from_micros(500);
-/// How long a pcap or DPDK worker sleeps: nothing wakes it.
-const NAP: Duration = Duration::from_micros(50);
 /// Leaving multicast groups takes a second (RFC 3376, 8.11); a device that does not answer is not waited for.
 const LEAVE_MAX: Duration = Duration::from_millis(2_500);
 /// How often the log's end is looked at for subscribers.
@@ -46,7 +51,8 @@ const NOTIFY_INTERVAL: Duration = Duration::from_micros(100);
 
 /// Run the appliance
 ///
-/// Takes the configured feeds in, keeps the latest of every instrument in the cache, and serves it over gRPC. SIGINT or
+/// Takes the configured feeds in, keeps the latest of every instrument in the cache, and serves it over gRPC. A standby
+/// ([replica] in the configuration) takes in what its primary sends instead. SIGINT or
 /// SIGTERM end it in order: rows become stale, subscribers are told, multicast groups are left.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -73,13 +79,15 @@ pub enum RunError {
     #[error("[worker] core: {0}")]
     Core(#[from] AffinityError),
     #[error("{0}")]
+    Replica(#[from] ReplicaError),
+    #[error("{0}")]
     Server(#[from] ServerError),
     #[error("[log] level: {0}")]
     Log(String),
     #[error("{0}")]
     System(#[from] std::io::Error),
-    #[error("the worker's thread ended by itself: the log above says why")]
-    WorkerEnded,
+    #[error("a thread ended by itself: the log above says why")]
+    ThreadEnded,
     #[error("the thread that tells subscribers of updates ended by itself: the log above says why")]
     NotifierEnded,
 }
@@ -122,46 +130,50 @@ fn start_log(config: &Config) -> Result<(), RunError> {
 }
 
 async fn serve(config: Config, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
-    // Ports first: DPDK wants its huge pages before anyone else takes them.
-    let ports = port::open_all(&config)?;
+    let is_standby = config.replica.as_ref().is_some_and(|replica| replica.role == ReplicaRole::Standby);
+    // Ports first: DPDK wants its huge pages before anyone else takes them. A standby has none.
+    let ports = if is_standby { Vec::new() } else { port::open_all(&config)? };
     let listeners = server::bind(&config).await?;
     let path = config.region_path();
     let layout = config.layout();
     let mut mapping = RegionMapping::create(&path, layout.cells())?;
     let cells = mapping.leak();
-    let writer = Writer::format(cells, layout, SystemClock.unix_ns()).expect("the layout was checked");
+    let end = Arc::new(AtomicBool::new(false));
+    let filling = start_filling(&config, ports, cells, &end).inspect_err(|_| {
+        end.store(true, Ordering::Relaxed);
+    })?;
     let reader = Reader::open(cells).expect("it was laid out just now");
-    let worker = make_worker(&config, ports, writer)?;
-    let telemetry = worker.telemetry().clone();
-    let worker_end = Arc::new(AtomicBool::new(false));
-    let thread = start_worker(&config, worker, worker_end.clone())?;
     mapping.publish()?;
+
+    let Filling { threads, telemetry, view, replica } = filling;
     tracing::info!(
         node = config.node,
         grpc = %listeners.grpc_address(),
+        replica = replica.map(tracing::field::display),
         region = %path.display(),
         "running: {} ports, {} feeds, {} MiB of cache ({:?})",
-        config.ports.len(),
+        if is_standby { 0 } else { config.ports.len() },
         config.feeds.len(),
         mapping.mapped_bytes() >> 20,
         mapping.pages()
     );
-    let cache = ServedCache { reader, telemetry, region_bytes: mapping.mapped_bytes() };
+    let cache = ServedCache { reader, telemetry, region_bytes: mapping.mapped_bytes(), replica: view };
     let ended = async {
         tokio::select! {
             () = stop::requested(stop) => tracing::info!("asked to stop"),
-            () = ended(&thread) => tracing::error!("the worker's thread has ended"),
+            () = any_ended(&threads) => tracing::error!("a thread has ended"),
         }
         // Rows are stale from here on; then everybody is told.
-        worker_end.store(true, Ordering::Relaxed);
+        end.store(true, Ordering::Relaxed);
     };
     let served = serve_cache(config, listeners, cache, ended).await;
-    worker_end.store(true, Ordering::Relaxed);
-    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    end.store(true, Ordering::Relaxed);
+    let join_all = move || threads.into_iter().all(|thread| thread.join().is_ok());
+    let joined = tokio::task::spawn_blocking(join_all).await;
     served?;
     match joined {
-        Ok(Ok(())) if stop.load(Ordering::Relaxed) => Ok(()),
-        _ => Err(RunError::WorkerEnded),
+        Ok(true) if stop.load(Ordering::Relaxed) => Ok(()),
+        _ => Err(RunError::ThreadEnded),
     }
 }
 
@@ -171,6 +183,8 @@ pub struct ServedCache {
     /// The writer's counters.
     pub telemetry: Arc<Telemetry>,
     pub region_bytes: usize,
+    /// What the replication says of itself; the default for a node that is alone.
+    pub replica: View,
 }
 
 /// Serves a cache until `ended`; then everybody is told, and connections end in order.
@@ -180,12 +194,12 @@ pub async fn serve_cache(
     cache: ServedCache,
     ended: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let ServedCache { reader, telemetry, region_bytes } = cache;
+    let ServedCache { reader, telemetry, region_bytes, replica } = cache;
     let (tail_sender, tail) = watch::channel(0);
     let (stopping_sender, stopping) = watch::channel(false);
     let notifier_end = Arc::new(AtomicBool::new(false));
     let notifier = start_notifier(reader, tail_sender, notifier_end.clone())?;
-    let node = Arc::new(Node::new(config, reader, telemetry, region_bytes, tail, stopping));
+    let node = Arc::new(Node::new(config, reader, telemetry, region_bytes, tail, stopping, replica));
     let ended = async {
         ended.await;
         stopping_sender.send_replace(true);
@@ -195,6 +209,60 @@ pub async fn serve_cache(
     let joined = tokio::task::spawn_blocking(move || notifier.join()).await;
     served?;
     if matches!(joined, Ok(Ok(()))) { Ok(()) } else { Err(RunError::NotifierEnded) }
+}
+
+/// Who fills the cache, and sends it to others.
+struct Filling {
+    threads: Vec<JoinHandle<()>>,
+    telemetry: Arc<Telemetry>,
+    view: View,
+    /// Where standbys connect to.
+    replica: Option<SocketAddr>,
+}
+
+/// Lays out the region, and starts what its role asks for: a worker, a worker and its replication, or a follower.
+fn start_filling(
+    config: &Config,
+    ports: Vec<PortSetup<AnyPort>>,
+    cells: &'static [Cell],
+    end: &Arc<AtomicBool>,
+) -> Result<Filling, RunError> {
+    let (layout, generation, view) = (config.layout(), SystemClock.unix_ns(), View::default());
+    let term = |replica: &ReplicaConfig| TermFile::open(&replica.state).map_err(ReplicaError::from);
+    if let Some(replica) = &config.replica
+        && let Some(primary) = &replica.primary
+    {
+        let term = term(replica)?;
+        let follower = Follower::format(cells, layout, generation).expect("the layout was checked");
+        let standby = StandbyNode::new(primary.clone(), follower, term, view.clone());
+        let threads = vec![replica::start(standby, replica.idle, end.clone())?];
+        return Ok(Filling { threads, telemetry: telemetry_of_none(config), view, replica: None });
+    }
+    let writer = Writer::format(cells, layout, generation).expect("the layout was checked");
+    let worker = make_worker(config, ports, writer)?;
+    let telemetry = worker.telemetry().clone();
+    let mut filling = Filling { threads: Vec::new(), telemetry, view, replica: None };
+    if let Some(replica) = &config.replica
+        && let Some(listen) = replica.listen
+    {
+        let term = term(replica)?;
+        let listener = PrimaryGroup::bind(listen)?;
+        filling.replica = Some(listener.local_addr()?);
+        let reader = Reader::open(cells).expect("it was laid out just now");
+        let group = PrimaryGroup::new(listener, reader, term, replica.limits(), filling.view.clone())?;
+        filling.threads.push(replica::start(group, replica.idle, end.clone())?);
+    }
+    filling.threads.push(start_worker(config, worker, end.clone())?);
+    Ok(filling)
+}
+
+/// The counters of a node that receives nothing.
+fn telemetry_of_none(config: &Config) -> Arc<Telemetry> {
+    Arc::new(Telemetry {
+        feeds: config.feeds.iter().map(|_| FeedTelemetry::default()).collect(),
+        ports: config.ports.iter().map(|_| PortTelemetry::default()).collect(),
+        ..Telemetry::default()
+    })
 }
 
 type RunWorker = Worker<'static, AnyPort, SystemClock, Cpu>;
@@ -252,35 +320,23 @@ fn start_worker(
     match pinned.recv() {
         Ok(Ok(())) => Ok(thread),
         Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(RunError::WorkerEnded),
+        Err(_) => Err(RunError::ThreadEnded),
     }
 }
 
 /// The worker's life.
 fn poll(worker: &mut RunWorker, idle: Idle, end: &AtomicBool) {
-    let mut idle_rounds = 0;
+    let mut idler = Idler::new(idle);
     while !end.load(Ordering::Relaxed) {
-        if worker.do_work() != 0 {
-            idle_rounds = 0;
-            continue;
-        }
-        idle_rounds += 1;
-        if idle_rounds < IDLE_ROUNDS {
-            std::hint::spin_loop();
-            continue;
-        }
-        match idle {
-            Idle::Spin => std::hint::spin_loop(),
-            Idle::Yield => std::thread::yield_now(),
-            Idle::Park => {
-                // Several ports can't be waited for at once, and a device wakes nobody.
-                let mut ports = worker.ports();
-                match (ports.next(), ports.next()) {
-                    (Some(port @ AnyPort::Udp(_)), None) => port.wait(PARK),
-                    _ => std::thread::sleep(NAP),
-                }
+        let work = worker.do_work();
+        idler.after_or_park(work, || {
+            // Several ports can't be waited for at once, and a device wakes nobody.
+            let mut ports = worker.ports();
+            match (ports.next(), ports.next()) {
+                (Some(port @ AnyPort::Udp(_)), None) => port.wait(PARK),
+                _ => nap(),
             }
-        }
+        });
     }
 }
 
@@ -300,8 +356,8 @@ fn start_notifier(
     Ok(std::thread::Builder::new().name("notifier".to_owned()).spawn(notify)?)
 }
 
-async fn ended(thread: &JoinHandle<()>) {
-    while !thread.is_finished() {
+async fn any_ended(threads: &[JoinHandle<()>]) {
+    while !threads.iter().any(JoinHandle::is_finished) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -10,6 +10,7 @@ use control::proto::{
     FeedsListRequest, GetLatencyRequest, GetRequest, GetStatusRequest, ListRequest, RowKind, RowReason,
     RowState, Stage, SubscribeMode, SubscribeRequest, SubscribeResponse, WatchLatencyRequest, update,
 };
+use control::replica::View;
 use control::server;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::region::Layout;
@@ -86,7 +87,8 @@ impl Desk {
         let listeners = server::bind(&config).await.unwrap();
         let (grpc, metrics) = (listeners.grpc_address(), listeners.metrics_address().unwrap());
         let reader = Reader::open(cells).unwrap();
-        let node = Node::new(config, reader, telemetry.clone(), bytes, tail_seen, stopping_seen);
+        let replica = View::default();
+        let node = Node::new(config, reader, telemetry.clone(), bytes, tail_seen, stopping_seen, replica);
         let served = tokio::spawn(async move {
             server::serve(Arc::new(node), listeners, std::future::pending()).await.unwrap();
         });

@@ -1,12 +1,13 @@
 //! `tickplane status`: what the node is doing.
 
-use super::{ClientError, ServerArgs, reason_name};
+use super::{ClientError, ServerArgs, cluster, reason_name};
+use crate::proto::cluster_client::ClusterClient;
 use crate::proto::feeds_client::FeedsClient;
 use crate::proto::node_client::NodeClient;
 use crate::proto::telemetry_client::TelemetryClient;
 use crate::proto::{
-    Feed, FeedCondition, FeedsListRequest, GetLatencyRequest, GetStatusRequest, GetStatusResponse, Stage,
-    StageLatency,
+    ClusterGetRequest, ClusterGetResponse, Feed, FeedCondition, FeedsListRequest, GetLatencyRequest,
+    GetStatusRequest, GetStatusResponse, Role, Stage, StageLatency,
 };
 use serde_json::{Value, json};
 use std::io::{BufWriter, Write, stdout};
@@ -34,6 +35,7 @@ pub struct StatusArgs {
 /// Everything that a node says of itself.
 pub struct Overview {
     pub node: GetStatusResponse,
+    pub cluster: ClusterGetResponse,
     pub feeds: Vec<Feed>,
     pub latencies: Vec<StageLatency>,
 }
@@ -42,9 +44,10 @@ pub async fn overview(server: &ServerArgs) -> Result<Overview, ClientError> {
     let channel = server.connect().await?;
     let node = NodeClient::new(channel.clone()).get_status(GetStatusRequest {}).await?.into_inner();
     let feeds = FeedsClient::new(channel.clone()).list(FeedsListRequest {}).await?.into_inner().feeds;
+    let cluster = ClusterClient::new(channel.clone()).get(ClusterGetRequest {}).await?.into_inner();
     let request = GetLatencyRequest::default();
     let latencies = TelemetryClient::new(channel).get_latency(request).await?.into_inner().stages;
-    Ok(Overview { node, feeds, latencies })
+    Ok(Overview { node, cluster, feeds, latencies })
 }
 
 pub async fn run(args: &StatusArgs) -> Result<(), ClientError> {
@@ -111,6 +114,8 @@ fn json_of(overview: &Overview) -> Value {
             "log_ticks": region.log_ticks, "tail": region.tail, "valid_for_ns": region.valid_for_ns,
         },
         "worker": { "core": worker.core, "idle": worker.idle, "counters": worker.counters },
+        "role": cluster::role_name(overview.cluster.role), "term": overview.cluster.term,
+        "lag_ticks": cluster::lag_ticks(&overview.cluster),
         "subscriptions": node.subscriptions, "delivered": node.delivered, "conflated": node.conflated,
         "ports": ports.collect::<Vec<_>>(), "feeds": feeds.collect::<Vec<_>>(),
         "latencies": latencies.collect::<Vec<_>>(),
@@ -132,6 +137,9 @@ fn print(overview: &Overview, out: &mut impl Write) -> std::io::Result<()> {
     let region = node.region.clone().unwrap_or_default();
     let valid = match region.valid_for_ns {
         valid_for_ns @ 1.. => format!("valid for {}", duration(valid_for_ns as u64)),
+        _ if overview.cluster.role() == Role::Standby => {
+            "NOT VALID: the primary does not vouch for it".to_owned()
+        }
         _ => "NOT VALID: the worker is gone".to_owned(),
     };
     writeln!(out, "node {} {}, up {}", node.node, node.version, duration(node.uptime_ns))?;
@@ -140,6 +148,9 @@ fn print(overview: &Overview, out: &mut impl Write) -> std::io::Result<()> {
         "cache {}: {} of {} instruments, {} updates, {valid}",
         region.path, region.instruments, region.instruments_max, region.tail
     )?;
+    if overview.cluster.role() != Role::Single {
+        writeln!(out, "{}", cluster::summary(&overview.cluster))?;
+    }
     writeln!(
         out,
         "subscriptions {} of {}: {} updates delivered, {} conflated",

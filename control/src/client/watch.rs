@@ -80,6 +80,12 @@ fn print(
             false => writeln!(out, "-- {text}")?,
         }
     }
+    if response.mode == i32::from(SubscribeMode::Image) && response.lapped {
+        match json {
+            true => writeln!(out, "{}", json!({ "lapped": true, "image": true }))?,
+            false => writeln!(out, "-- the node's cache has begun anew: this is all that it has")?,
+        }
+    }
     for event in &response.feed_events {
         match json {
             true => writeln!(out, "{}", event_json(event))?,

@@ -1,6 +1,6 @@
 //! Whether values make sense, and what to do if they don't.
 
-use super::{Config, FeedConfig, PortConfig, PortKind};
+use super::{Config, FeedConfig, PortConfig, PortKind, ReplicaConfig};
 use dataplane::cache::region::Layout;
 use dataplane::limits::{BURST_MAX, FEEDS_MAX, PORTS_MAX, RX_QUEUES_MAX};
 use std::collections::HashSet;
@@ -69,6 +69,7 @@ impl Config {
         if !(10..=60_000).contains(&self.worker.valid_for_ms) {
             return Err("[worker] valid_for_ms: must be 10 to 60000".to_owned());
         }
+        self.replica.as_ref().map_or(Ok(()), ReplicaConfig::check)?;
         check_unique("port", self.ports.iter().map(|port| port.name.as_str()))?;
         check_unique("feed", self.feeds.iter().map(|feed| feed.name.as_str()))?;
         self.ports.iter().try_for_each(PortConfig::check)?;

@@ -3,7 +3,8 @@
 use super::finding::Severity;
 use super::machine::Machine;
 use super::mounts::Mount;
-use crate::config::{Config, EalMemory, Idle, PortConfig, PortKind};
+use crate::config::{Config, EalMemory, PortConfig, PortKind};
+use crate::idle::Idle;
 use drivers::region::CELL_BYTES;
 use std::net::Ipv4Addr;
 

@@ -89,6 +89,9 @@ impl Service for MarketData {
             }
             response.instruments.extend(rows::instrument(node, instrument, now_ns));
         }
+        if node.reader.generation() != generation {
+            return Err(Status::aborted("the cache began anew while it was listed: begin again"));
+        }
         Ok(Response::new(response))
     }
 

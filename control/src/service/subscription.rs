@@ -4,6 +4,10 @@
 //! A row that changed while the image was taken is in the image at a position of T or later: the log's ticks up to that
 //! position are left out for it. So there is no hole between image and deltas, and nothing comes twice. A client
 //! that falls behind gets the same again, for the rows that changed meanwhile: the latest values, never a backlog.
+//!
+//! All that holds within one generation of the region. When that is another one (a standby began anew, or has come to the end
+//! of an image), what was taken is void, and the subscription begins again: it is looked at before something is taken and
+//! again before it is sent.
 
 use super::rows;
 use crate::node::{Node, OpenSubscription};
@@ -39,6 +43,8 @@ pub struct Subscription {
     /// Where the cursor leaves all of `ahead` behind.
     ahead_until: u64,
     was_alive: bool,
+    /// Of the region, when the image was taken; `None` = there was none yet.
+    generation: Option<u64>,
     /// Between two looks at the log; zero = it is looked at when there is something new.
     interval: Duration,
     published_hint: u64,
@@ -70,6 +76,7 @@ impl Subscription {
             ahead: HashMap::new(),
             ahead_until: 0,
             was_alive: true,
+            generation: None,
             interval,
             published_hint: 0,
             _open: open,
@@ -91,10 +98,6 @@ impl Subscription {
         let mut stopping = self.node.stopping.clone();
         let is_prompt = self.interval.is_zero();
         let wait = if is_prompt { LIVENESS_INTERVAL } else { self.interval };
-        let image = self.image();
-        if let Err(end) = self.send_all(responses, image).await {
-            return end;
-        }
         loop {
             let caught_up = match self.step(responses).await {
                 Ok(caught_up) => caught_up,
@@ -118,20 +121,34 @@ impl Subscription {
 
     /// Sends what is new, at most one response or one conflation; true = there is no more.
     async fn step(&mut self, responses: &Responses) -> Result<bool, End> {
+        if !self.is_of_this_generation() {
+            let image = self.image();
+            if self.is_of_this_generation() {
+                self.send_all(responses, image).await?;
+            }
+            return Ok(false);
+        }
         let behind = self.node.reader.tail().saturating_sub(self.cursor.position());
         if behind > BEHIND_MAX.min(self.node.reader.layout().log_ticks / 2) {
             let conflated = self.conflate();
-            self.send_all(responses, conflated).await?;
+            if self.is_of_this_generation() {
+                self.send_all(responses, conflated).await?;
+            }
             return Ok(false);
         }
         let (response, caught_up) = match self.deltas() {
             Ok(deltas) => deltas,
             Err(since) => {
                 let conflated = self.conflate_lapped(since);
-                self.send_all(responses, conflated).await?;
+                if self.is_of_this_generation() {
+                    self.send_all(responses, conflated).await?;
+                }
                 return Ok(false);
             }
         };
+        if !self.is_of_this_generation() {
+            return Ok(false);
+        }
         let is_alive = self.node.is_alive();
         if !response.updates.is_empty() || !response.feed_events.is_empty() || is_alive != self.was_alive {
             self.send(responses, response).await?;
@@ -171,15 +188,25 @@ impl Subscription {
         Ok(())
     }
 
-    /// The first responses: what all rows are now.
+    fn is_of_this_generation(&self) -> bool {
+        self.generation == Some(self.node.reader.generation())
+    }
+
+    /// What all rows are now, and nothing of what was before.
     fn image(&mut self) -> Vec<SubscribeResponse> {
+        let is_again = self.generation.is_some();
+        self.generation = Some(self.node.reader.generation());
+        self.members.clear();
+        self.ahead.clear();
         let now_ns = self.node.now_ns();
         let from_log = self.node.reader.tail();
         self.cursor = Cursor::at(from_log);
         for instrument in self.candidates() {
             self.see_name(instrument, now_ns);
         }
-        self.out_of_table(SubscribeMode::Image, 0, from_log, 0, false)
+        let mut image = self.out_of_table(SubscribeMode::Image, 0, from_log, 0, false);
+        image[0].lapped = is_again;
+        image
     }
 
     /// Instruments that may match: all of them, unless every pattern is a symbol.

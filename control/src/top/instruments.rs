@@ -139,10 +139,14 @@ impl Instruments {
     pub fn take(&mut self, response: SubscribeResponse) {
         self.is_writer_alive = response.writer_alive;
         self.skipped += response.skipped;
+        let is_image = response.mode == i32::from(SubscribeMode::Image);
+        if is_image && response.lapped {
+            self.by_id.clear();
+            self.feeds.clear();
+        }
         for event in response.feed_events {
             self.take_event(event);
         }
-        let is_image = response.mode == i32::from(SubscribeMode::Image);
         for update in response.updates {
             let id = update.instrument_id;
             if id as usize >= INSTRUMENTS_MAX {

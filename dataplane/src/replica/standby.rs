@@ -42,6 +42,8 @@ pub struct StandbyCounters {
 pub struct StandbyStatus {
     pub term: u64,
     pub position: u64,
+    /// The primary of the present connection has said where to begin.
+    pub connected: bool,
     /// All rows are there.
     pub level: bool,
     /// The primary's tail when it last said how long this node may be believed.
@@ -102,6 +104,7 @@ impl<'m> Standby<'m> {
         StandbyStatus {
             term: self.term,
             position: self.follower.position(),
+            connected: self.session != 0,
             level: self.is_level(),
             primary_tail: self.primary_tail,
         }
