@@ -149,6 +149,7 @@ async fn serve(config: Config, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
     tracing::info!(
         node = config.node,
         grpc = %listeners.grpc_address(),
+        metrics = listeners.metrics_address().map(tracing::field::display),
         replica = replica.map(tracing::field::display),
         region = %path.display(),
         "running: {} ports, {} feeds, {} MiB of cache ({:?})",

@@ -19,17 +19,29 @@ impl Drop for Process {
 }
 
 /// Starts an appliance on a configuration, which is kept in `folder`, and returns the URL where it serves.
+#[allow(dead_code, reason = "not every test that has processes starts one of these")]
 pub fn start_appliance(folder: &Path, config: &str) -> (Process, String) {
+    let (process, line) = start_node(folder, config);
+    (process, format!("http://{}", field(&line, "grpc").expect("it says where it serves")))
+}
+
+/// A field of the line by which a node says that it runs.
+pub fn field<'l>(line: &'l str, name: &str) -> Option<&'l str> {
+    line.split(&format!(" {name}=")).nth(1)?.split(' ').next()
+}
+
+/// Starts a node on a configuration, which is kept in `folder`, and returns the line by which it says that it runs.
+pub fn start_node(folder: &Path, config: &str) -> (Process, String) {
     let file = folder.join("appliance.toml");
     std::fs::write(&file, config).unwrap();
     let mut child = tickplane().arg("run").arg("--config").arg(&file).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let process = Process(child);
-    let grpc = lines.by_ref().map_while(Result::ok).find_map(|line| {
+    let line = lines.by_ref().map_while(Result::ok).find(|line| {
         eprintln!("{line}");
-        Some(line.split("grpc=").nth(1)?.split(' ').next()?.to_owned())
+        line.contains(" grpc=")
     });
     // What it says later must not stop it.
     std::thread::spawn(move || lines.for_each(drop));
-    (process, format!("http://{}", grpc.expect("it says where it serves")))
+    (process, line.expect("it says that it runs"))
 }

@@ -1,0 +1,308 @@
+//! A primary and its standbys as processes: fed by an exchange, compared with it and with each other, killed, and started
+//! again.
+
+mod process;
+
+use dataplane::cache::reader::{Reader, State};
+use dataplane::cache::tick::{Kind, Quote};
+use dataplane::time::Clock;
+use drivers::clock::SystemClock;
+use drivers::region::RegionMapping;
+use process::{Process, field, start_node, tickplane};
+use serde_json::Value;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOG_TICKS: u64 = 65_536;
+
+/// Waits for what must come within a minute.
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        if let Some(found) = look() {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{what} within {PATIENCE:?}");
+}
+
+/// Nodes, their folders, and the lines that feed them.
+struct Rig {
+    folder: tempfile::TempDir,
+    groups: [String; 2],
+}
+
+struct Node {
+    process: Process,
+    server: String,
+    /// The line by which it said that it runs.
+    line: String,
+    region: PathBuf,
+}
+
+impl Rig {
+    fn new(number: u32) -> Rig {
+        let process = std::process::id() * 8 + number;
+        let groups = [0, 1]
+            .map(|line| format!("239.253.{}.{}:26477", process >> 7 & 0xff, (process & 0x7f) << 1 | line));
+        Rig { folder: tempfile::tempdir().unwrap(), groups }
+    }
+
+    fn start(&self, name: &str, log_ticks: u64, replica: &str) -> Node {
+        let folder = self.folder.path().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let (region, state) = (folder.join("region"), folder.join("state"));
+        let text = format!(
+            "node = \"{name}\"\n[region]\npath = {region:?}\ninstruments_max = 1000\nlog_ticks = {log_ticks}\n\
+             [worker]\nvalid_for_ms = 1000\n[[ports]]\nname = \"lo\"\nkind = \"udp\"\ninterface = \"127.0.0.1\"\n\
+             [[feeds]]\nname = \"feed\"\nprotocol = \"itch50\"\norders_max = 100000\n\
+             [[feeds.lines]]\nname = \"A\"\nport = \"lo\"\ngroup = \"{}\"\n\
+             [[feeds.lines]]\nname = \"B\"\nport = \"lo\"\ngroup = \"{}\"\n[grpc]\nlisten = \"127.0.0.1:0\"\n\
+             [metrics]\nlisten = \"127.0.0.1:0\"\n[replica]\nstate = {state:?}\n{replica}\n",
+            self.groups[0], self.groups[1]
+        );
+        let (process, line) = start_node(&folder, &text);
+        let server = format!("http://{}", field(&line, "grpc").unwrap());
+        Node { process, server, line, region }
+    }
+
+    fn primary(&self, listen: &str) -> Node {
+        let replica =
+            format!("role = \"primary\"\nlisten = \"{listen}\"\nvalid_for_ms = 400\nwindow_ticks = 4096");
+        self.start("primary", LOG_TICKS, &replica)
+    }
+
+    fn standby(&self, name: &str, primary: &str) -> Node {
+        self.start(name, LOG_TICKS, &format!("role = \"standby\"\nprimary = \"{primary}\""))
+    }
+
+    fn exchange(&self, session: &str, dump: &Path) -> Process {
+        let mut command = tickplane();
+        command.arg("exchange").args(["--line-a", &self.groups[0], "--line-b", &self.groups[1]]);
+        command.args(["--session", session, "--instruments", "50", "--rate", "10000", "--messages", "20000"]);
+        command.args(["--loss", "0.01", "--linger"]).arg("--dump").arg(dump);
+        Process(command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    fn dump(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+impl Node {
+    fn client(&self, arguments: &[&str]) -> std::process::Output {
+        tickplane().args(arguments).args(["--server", &self.server]).output().unwrap()
+    }
+
+    /// Where its standbys connect to.
+    fn replica(&self) -> &str {
+        field(&self.line, "replica").expect("a primary says where it listens")
+    }
+
+    fn cluster(&self) -> Value {
+        serde_json::from_slice(&self.client(&["cluster", "--json"]).stdout).unwrap_or_default()
+    }
+
+    /// Waits until `tickplane cluster` says so.
+    fn wait_cluster(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        wait_for(what, || {
+            last = self.cluster();
+            is_so(&last).then(|| last.clone())
+        })
+    }
+
+    /// Every row is what the exchange's own book says, and live.
+    fn is_right(&self, dump: &Path) -> bool {
+        dump.exists() && self.client(&["verify", dump.to_str().unwrap()]).status.success()
+    }
+
+    fn signal(&mut self, signal: rustix::process::Signal) -> std::process::ExitStatus {
+        let pid = rustix::process::Pid::from_child(&self.process.0);
+        rustix::process::kill_process(pid, signal).unwrap();
+        wait_for("the process ends", || self.process.0.try_wait().unwrap())
+    }
+
+    fn kill(&mut self) {
+        self.signal(rustix::process::Signal::KILL);
+    }
+
+    fn metrics(&self) -> String {
+        let mut stream = TcpStream::connect(field(&self.line, "metrics").unwrap()).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+}
+
+/// Both regions have the same rows at the same positions, and their logs the same ticks where both have them; returns
+/// how many rows and ticks were compared.
+fn compare(primary: &Node, standby: &Node) -> Option<(usize, usize)> {
+    let mappings = [primary, standby].map(|node| RegionMapping::open(&node.region).unwrap());
+    let [primary, standby] = mappings.each_ref().map(|mapping| Reader::open(mapping.cells()).unwrap());
+    let tail = primary.tail();
+    if standby.tail() != tail || standby.image_rows() != primary.image_rows() {
+        return None;
+    }
+    let mut rows = 0;
+    for index in 0..primary.image_rows() {
+        let row = primary.image_row(index);
+        if standby.image_row(index) != row {
+            return None;
+        }
+        rows += usize::from(row.is_some());
+    }
+    let both = (tail.saturating_sub(LOG_TICKS)..tail)
+        .filter_map(|position| Some((primary.log_tick(position)?, standby.log_tick(position)?)));
+    let mut ticks = 0;
+    for (ours, theirs) in both {
+        assert_eq!(ours, theirs);
+        ticks += 1;
+    }
+    (primary.tail() == tail).then_some((rows, ticks))
+}
+
+/// Quotes of the region that may be believed, and all of them.
+fn live_of(reader: &Reader<'_>) -> (usize, usize) {
+    let now_ns = SystemClock.monotonic_ns();
+    let rows: Vec<_> =
+        (0..reader.instruments()).filter_map(|index| reader.row::<Quote>(index, now_ns)).collect();
+    (rows.iter().filter(|row| row.state == State::Live).count(), rows.len())
+}
+
+#[test]
+fn standbys_hold_what_the_primary_and_the_exchange_hold_also_after_a_restart() {
+    let rig = Rig::new(0);
+    let mut primary = rig.primary("127.0.0.1:0");
+    let mut early = rig.standby("early", primary.replica());
+    early.wait_cluster("the first standby is level", |seen| seen["level"] == true);
+    let dump = rig.dump("book.jsonl");
+    let _exchange = rig.exchange("ONE", &dump);
+    early.wait_cluster("ticks come", |seen| seen["source"]["counters"]["ticks"].as_u64() > Some(2_000));
+    // In the middle of the flow: one joins, one dies and comes again.
+    let late = rig.standby("late", primary.replica());
+    early.kill();
+    let early = rig.standby("early", primary.replica());
+    for (name, node) in [("primary", &primary), ("early", &early), ("late", &late)] {
+        wait_for(&format!("{name} is the exchange's book"), || node.is_right(&dump).then_some(()));
+    }
+    for standby in [&early, &late] {
+        let (rows, ticks) = wait_for("the regions are the same", || compare(&primary, standby));
+        assert!(rows >= 50 * (Kind::ROWS - 4) && ticks > 1_000, "{rows} rows, {ticks} ticks");
+    }
+
+    let seen = primary.wait_cluster("both are level", |seen| {
+        let peers = seen["peers"].as_array().map_or(&[][..], Vec::as_slice);
+        let is_good =
+            |peer: &&Value| peer["connected"] == true && peer["level"] == true && peer["lag_ticks"] == 0;
+        peers.iter().filter(is_good).count() == 2
+    });
+    assert_eq!(
+        (&seen["role"], &seen["term"], &seen["later_term"]),
+        (&"primary".into(), &1.into(), &0.into())
+    );
+    let sum = |name: &str| -> u64 {
+        let peers = seen["peers"].as_array().unwrap();
+        peers.iter().map(|peer| peer["counters"][name].as_u64().unwrap()).sum()
+    };
+    assert_eq!((sum("connections"), sum("images"), sum("refused")), (3, 3, 0), "{seen}");
+    assert!(sum("rows") > 0 && sum("ticks") > 2_000, "{seen}");
+    let seen = early.cluster();
+    assert_eq!((&seen["role"], &seen["term"]), (&"standby".into(), &1.into()));
+    let status: Value = serde_json::from_slice(&early.client(&["status", "--json"]).stdout).unwrap();
+    assert_eq!((&status["role"], &status["term"]), (&"standby".into(), &1.into()));
+    let text = String::from_utf8(primary.client(&["cluster"]).stdout).unwrap();
+    assert!(
+        text.contains("primary, term 1: 2 standbys") && text.contains("level, 0 updates behind"),
+        "{text}"
+    );
+    let (metrics, of_standby) = (primary.metrics(), early.metrics());
+    assert!(metrics.contains("tickplane_replica_peer_level{peer=\"1\"} 1.0"), "{metrics}");
+    assert!(of_standby.contains("tickplane_replica_role{} 3.0"), "{of_standby}");
+    assert!(primary.signal(rustix::process::Signal::TERM).success());
+    for mut standby in [early, late] {
+        assert!(standby.signal(rustix::process::Signal::TERM).success());
+        assert!(!standby.region.exists(), "its name is gone");
+    }
+}
+
+#[test]
+fn a_primary_that_dies_is_believed_no_more_and_begins_a_new_term() {
+    let rig = Rig::new(1);
+    let mut primary = rig.primary("127.0.0.1:0");
+    let standbys = ["one", "two"].map(|name| rig.standby(name, primary.replica()));
+    let (dump, second_dump) = (rig.dump("first.jsonl"), rig.dump("second.jsonl"));
+    let exchange = rig.exchange("ONE", &dump);
+    let watched = rig.dump("watched.jsonl");
+    for standby in &standbys {
+        wait_for("the standby is the exchange's book", || standby.is_right(&dump).then_some(()));
+    }
+    let mut watch = tickplane();
+    watch.args(["watch", "--json", "*", "--server", &standbys[0].server]).stderr(Stdio::null());
+    let _watch = Process(watch.stdout(File::create(&watched).unwrap()).spawn().unwrap());
+    wait_for("the image is watched", || (std::fs::metadata(&watched).unwrap().len() > 0).then_some(()));
+    let mappings = standbys.each_ref().map(|standby| RegionMapping::open(&standby.region).unwrap());
+    let readers = mappings.each_ref().map(|mapping| Reader::open(mapping.cells()).unwrap());
+    for reader in &readers {
+        wait_for("every row is live", || (live_of(reader) == (50, 50)).then_some(()));
+    }
+    let listen = primary.replica().to_owned();
+    primary.kill();
+    for reader in &readers {
+        wait_for("every row is stale", || (live_of(reader) == (0, 50)).then_some(()));
+    }
+    let seen = standbys[0].wait_cluster("the loss is told", |seen| seen["source"]["connected"] == false);
+    assert!(seen["valid_for_ns"].as_i64() <= Some(0) && seen["source"]["error"] != "", "{seen}");
+    assert_eq!(live_of(&readers[0]), (0, 50), "nothing makes them live again");
+    let generation = readers[0].generation();
+
+    drop(exchange);
+    let primary = rig.primary(&listen);
+    for standby in &standbys {
+        standby.wait_cluster("the standby is level in the new term", |seen| {
+            seen["term"] == 2 && seen["level"] == true && seen["source"]["connected"] == true
+        });
+    }
+    assert_ne!(readers[0].generation(), generation);
+    let _exchange = rig.exchange("TWO", &second_dump);
+    for node in standbys.iter().chain([&primary]) {
+        wait_for("the node is the second book", || node.is_right(&second_dump).then_some(()));
+    }
+    for standby in &standbys {
+        assert!(wait_for("the regions are the same", || compare(&primary, standby)).0 >= 100);
+        let images = standby.cluster()["source"]["counters"]["images"].as_u64();
+        assert!(images >= Some(2), "{images:?}");
+    }
+    wait_for("the subscriber is told that all began anew, and what there is now", || {
+        let lines = std::fs::read_to_string(&watched).unwrap();
+        let (before, after) = lines.split_once("{\"lapped\":true,\"image\":true}\n")?;
+        let is_told = before.contains("\"writer_alive\":false") && after.contains("\"session\":\"TWO\"");
+        is_told.then_some(())
+    });
+}
+
+#[test]
+fn a_standby_of_other_sizes_is_refused_and_both_say_why() {
+    let rig = Rig::new(2);
+    let primary = rig.primary("127.0.0.1:0");
+    let replica = format!("role = \"standby\"\nprimary = \"{}\"", primary.replica());
+    let other = rig.start("other", LOG_TICKS / 2, &replica);
+    let says = |error: &Value| error.as_str().is_some_and(|error| error.contains("same [region] sizes"));
+    let seen = primary.wait_cluster("the primary says why", |seen| says(&seen["peers"][0]["error"]));
+    assert_eq!(seen["peers"][0]["connected"], false);
+    assert!(seen["peers"][0]["counters"]["refused"].as_u64() > Some(0), "{seen}");
+    let seen = other.wait_cluster("the standby says why", |seen| says(&seen["source"]["error"]));
+    assert_eq!((&seen["level"], &seen["source"]["connected"]), (&false.into(), &false.into()));
+    let text = String::from_utf8(other.client(&["cluster"]).stdout).unwrap();
+    assert!(text.contains("NOT CONNECTED, NOT LEVEL") && text.contains("same [region] sizes"), "{text}");
+    // One of the right sizes is taken beside it.
+    let good = rig.standby("good", primary.replica());
+    good.wait_cluster("it is level", |seen| seen["level"] == true && seen["source"]["connected"] == true);
+}
