@@ -261,6 +261,11 @@ impl Config {
         self.region.path.clone().unwrap_or_else(|| PathBuf::from(format!("/dev/shm/tickplane-{}", self.node)))
     }
 
+    /// Whether the cache is filled by another node: then no port is opened.
+    pub fn is_standby(&self) -> bool {
+        self.replica.as_ref().is_some_and(|replica| replica.role == ReplicaRole::Standby)
+    }
+
     /// The index of the port of that name.
     pub fn port(&self, name: &str) -> Option<usize> {
         self.ports.iter().position(|port| port.name == name)

@@ -1,6 +1,6 @@
 //! `tickplane run`: puts the appliance together, runs it, and takes it apart again.
 
-use crate::config::{Config, ConfigError, ReplicaConfig, ReplicaRole};
+use crate::config::{Config, ConfigError, ReplicaConfig};
 use crate::idle::{Idle, Idler, nap};
 use crate::node::Node;
 use crate::port::{self, AnyPort, PortError};
@@ -11,7 +11,7 @@ use dataplane::cache::cell::Cell;
 use dataplane::cache::follower::Follower;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::writer::Writer;
-use dataplane::telemetry::{FeedTelemetry, PortTelemetry, Telemetry};
+use dataplane::telemetry::{FeedTelemetry, Telemetry};
 use dataplane::time::{Clock, NS_PER_MS};
 use dataplane::worker::{FeedSetup, LineSetup, PortSetup, Worker, WorkerError};
 use drivers::clock::SystemClock;
@@ -130,9 +130,8 @@ fn start_log(config: &Config) -> Result<(), RunError> {
 }
 
 async fn serve(config: Config, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
-    let is_standby = config.replica.as_ref().is_some_and(|replica| replica.role == ReplicaRole::Standby);
     // Ports first: DPDK wants its huge pages before anyone else takes them. A standby has none.
-    let ports = if is_standby { Vec::new() } else { port::open_all(&config)? };
+    let ports = if config.is_standby() { Vec::new() } else { port::open_all(&config)? };
     let listeners = server::bind(&config).await?;
     let path = config.region_path();
     let layout = config.layout();
@@ -153,7 +152,7 @@ async fn serve(config: Config, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
         replica = replica.map(tracing::field::display),
         region = %path.display(),
         "running: {} ports, {} feeds, {} MiB of cache ({:?})",
-        if is_standby { 0 } else { config.ports.len() },
+        telemetry.ports.len(),
         config.feeds.len(),
         mapping.mapped_bytes() >> 20,
         mapping.pages()
@@ -261,7 +260,6 @@ fn start_filling(
 fn telemetry_of_none(config: &Config) -> Arc<Telemetry> {
     Arc::new(Telemetry {
         feeds: config.feeds.iter().map(|_| FeedTelemetry::default()).collect(),
-        ports: config.ports.iter().map(|_| PortTelemetry::default()).collect(),
         ..Telemetry::default()
     })
 }

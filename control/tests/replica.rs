@@ -302,7 +302,33 @@ fn a_standby_of_other_sizes_is_refused_and_both_say_why() {
     assert_eq!((&seen["level"], &seen["source"]["connected"]), (&false.into(), &false.into()));
     let text = String::from_utf8(other.client(&["cluster"]).stdout).unwrap();
     assert!(text.contains("NOT CONNECTED, NOT LEVEL") && text.contains("same [region] sizes"), "{text}");
+    let mut stranger = TcpStream::connect(primary.replica()).unwrap();
+    stranger.write_all(&b"GET / HTTP/1.1\r\n\r\n".repeat(10)).unwrap();
+    let is_stranger =
+        |peer: &Value| peer["error"].as_str().is_some_and(|error| error.contains("no node of Tickplane"));
+    primary.wait_cluster("a stranger is sent away", |seen| {
+        seen["peers"].as_array().is_some_and(|peers| peers.iter().any(is_stranger))
+    });
     // One of the right sizes is taken beside it.
     let good = rig.standby("good", primary.replica());
     good.wait_cluster("it is level", |seen| seen["level"] == true && seen["source"]["connected"] == true);
+}
+
+#[test]
+fn a_primary_takes_so_many_standbys_and_no_more_and_the_silent_ones_not_for_long() {
+    let rig = Rig::new(3);
+    let primary = rig.primary("127.0.0.1:0");
+    let _silent: Vec<TcpStream> = (0..10).map(|_| TcpStream::connect(primary.replica()).unwrap()).collect();
+    let seen = primary.wait_cluster("two are turned away", |seen| seen["counters"]["turned_away"] == 2);
+    assert_eq!(seen["peers"].as_array().unwrap().len(), 8);
+    let standby = rig.standby("late", primary.replica());
+    standby
+        .wait_cluster("it is turned away", |seen| seen["source"]["counters"]["failures"].as_u64() > Some(0));
+    standby.wait_cluster("there is room for it", |seen| {
+        seen["level"] == true && seen["source"]["connected"] == true
+    });
+    let is_silent =
+        |peer: &Value| peer["error"].as_str().is_some_and(|error| error.contains("nothing was heard"));
+    let seen = primary.cluster();
+    assert!(seen["peers"].as_array().unwrap().iter().filter(|peer| is_silent(peer)).count() >= 7, "{seen}");
 }

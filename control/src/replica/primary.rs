@@ -124,6 +124,8 @@ pub struct PrimaryGroup {
     peers: Vec<Peer>,
     /// Connections for which there was no place.
     turned_away: u64,
+    /// Connections that the kernel did not hand over.
+    not_accepted: u64,
     looked_ns: u64,
     view: View,
     /// Its lock says that no other node has this folder.
@@ -157,6 +159,7 @@ impl PrimaryGroup {
             limits,
             peers: Vec::with_capacity(PEERS_MAX),
             turned_away: 0,
+            not_accepted: 0,
             looked_ns: 0,
             view,
             _term: term,
@@ -166,11 +169,16 @@ impl PrimaryGroup {
     }
 
     fn accept(&mut self) {
-        match self.listener.accept() {
-            Ok((stream, address)) => self.take(stream, address),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // Too many files, or a peer that is gone again: the next look may find better.
-            Err(error) => tracing::warn!("a standby's connection can't be taken: {error}"),
+        for _ in 0..PEERS_MAX {
+            match self.listener.accept() {
+                Ok((stream, address)) => self.take(stream, address),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // Too many files, or a peer that is gone again: the next look may find better.
+                Err(error) => {
+                    self.not_accepted += 1;
+                    return tracing::debug!("a standby's connection can't be taken: {error}");
+                }
+            }
         }
     }
 
@@ -214,7 +222,7 @@ impl PrimaryGroup {
             term: self.lineage.term,
             later_term: later.unwrap_or(0),
             peers: self.peers.iter_mut().map(|peer| peer.view(tail)).collect(),
-            counters: counters([("turned_away", self.turned_away)]),
+            counters: counters([("turned_away", self.turned_away), ("not_accepted", self.not_accepted)]),
             ..Default::default()
         });
     }

@@ -48,7 +48,8 @@ pub fn status(node: &Node) -> GetStatusResponse {
             idle: config.worker.idle.name().to_owned(),
             counters: worker_counters.map(|(name, value)| (name.to_owned(), value)).into(),
         }),
-        ports: config.ports.iter().enumerate().map(|(index, _)| port(node, index)).collect(),
+        // A standby opens none of those that are configured.
+        ports: (0..node.telemetry.ports.len()).map(|index| port(node, index)).collect(),
         subscriptions: delivery.subscriptions.load(Ordering::Relaxed) as u32,
         subscriptions_max: config.grpc.subscriptions_max as u32,
         delivered: delivery.delivered.get(),

@@ -1,186 +1,21 @@
 //! The gRPC services over a real connection, on a region that the test itself fills.
 
-use control::config::Config;
-use control::node::Node;
+mod desk;
+
 use control::proto::feeds_client::FeedsClient;
-use control::proto::market_data_client::MarketDataClient;
 use control::proto::node_client::NodeClient;
 use control::proto::telemetry_client::TelemetryClient;
 use control::proto::{
     FeedsListRequest, GetLatencyRequest, GetRequest, GetStatusRequest, ListRequest, RowKind, RowReason,
     RowState, Stage, SubscribeMode, SubscribeRequest, SubscribeResponse, WatchLatencyRequest, update,
 };
-use control::replica::View;
-use control::server;
 use dataplane::cache::reader::Reader;
-use dataplane::cache::region::Layout;
-use dataplane::cache::tick::{
-    Condition, Definition, FeedState, INSTRUMENT_NONE, PRICE_ABSENT, Quote, Session, Tick,
-};
+use dataplane::cache::tick::{Condition, Definition, FeedState, INSTRUMENT_NONE, Quote, Session};
 use dataplane::cache::writer::Writer;
-use dataplane::telemetry::{FeedTelemetry, PortTelemetry, Telemetry};
-use dataplane::time::Clock;
-use drivers::clock::SystemClock;
+use desk::{Desk, LAYOUT, PATIENCE, Picture, next};
 use drivers::region::RegionMapping;
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::watch;
 use tonic::Code;
-use tonic::transport::Channel;
-
-const LAYOUT: Layout = Layout { instruments: 64, feeds: 1, log_ticks: 1 << 16, bursts: 1 << 10 };
-const PATIENCE: Duration = Duration::from_secs(30);
-const MINUTE_NS: u64 = 60_000_000_000;
-
-const CONFIG: &str = r#"
-node = "test"
-[region]
-instruments_max = 64
-log_ticks = 65536
-[[ports]]
-name = "a"
-kind = "udp"
-interface = "lo"
-[[feeds]]
-name = "nasdaq"
-protocol = "itch50"
-[[feeds.lines]]
-name = "A"
-port = "a"
-group = "239.1.1.1:26477"
-[grpc]
-listen = "127.0.0.1:0"
-subscriptions_max = 3
-[metrics]
-listen = "127.0.0.1:0"
-"#;
-
-/// A served region, and the one who fills it.
-struct Desk {
-    writer: Writer<'static>,
-    telemetry: Arc<Telemetry>,
-    tail: watch::Sender<u64>,
-    stopping: watch::Sender<bool>,
-    channel: Channel,
-    metrics: std::net::SocketAddr,
-    served: tokio::task::JoinHandle<()>,
-}
-
-impl Desk {
-    async fn open() -> Desk {
-        let config = Config::parse(Path::new("test.toml"), CONFIG).unwrap();
-        let mut mapping = RegionMapping::create_anonymous("services", LAYOUT.cells()).unwrap();
-        let bytes = mapping.mapped_bytes();
-        let cells = mapping.leak();
-        let mut writer = Writer::format(cells, LAYOUT, 7).unwrap();
-        writer.keep_alive(SystemClock.monotonic_ns(), MINUTE_NS);
-        let telemetry = Arc::new(Telemetry {
-            feeds: vec![FeedTelemetry::default()],
-            ports: vec![PortTelemetry::default()],
-            ..Telemetry::default()
-        });
-        let (tail, tail_seen) = watch::channel(0);
-        let (stopping, stopping_seen) = watch::channel(false);
-        let listeners = server::bind(&config).await.unwrap();
-        let (grpc, metrics) = (listeners.grpc_address(), listeners.metrics_address().unwrap());
-        let reader = Reader::open(cells).unwrap();
-        let replica = View::default();
-        let node = Node::new(config, reader, telemetry.clone(), bytes, tail_seen, stopping_seen, replica);
-        let served = tokio::spawn(async move {
-            server::serve(Arc::new(node), listeners, std::future::pending()).await.unwrap();
-        });
-        let channel = Channel::from_shared(format!("http://{grpc}")).unwrap().connect().await.unwrap();
-        let mut desk = Desk { writer, telemetry, tail, stopping, channel, metrics, served };
-        desk.session(b"SESSION001");
-        desk
-    }
-
-    fn head(&self, instrument: u32, sequence: u64) -> Tick {
-        Tick { instrument, sequence, ..Tick::default() }
-    }
-
-    fn session(&mut self, session: &[u8; 10]) {
-        let named = Session { session: *session, day: 19_724, ..bytemuck::Zeroable::zeroed() };
-        self.writer.publish(&self.head(INSTRUMENT_NONE, 0).with_payload(named));
-        self.condition(Condition::Live, 0);
-    }
-
-    fn condition(&mut self, condition: Condition, proven_from: u64) {
-        let state = FeedState { condition: condition as u8, proven_from, ..bytemuck::Zeroable::zeroed() };
-        self.writer.publish(&self.head(INSTRUMENT_NONE, 0).with_payload(state));
-        self.commit();
-    }
-
-    fn define(&mut self, symbol: &str) -> u32 {
-        let instrument = self.writer.allocate().unwrap();
-        let head = self.head(instrument, 1);
-        self.writer.define(instrument, &head, Definition::new(instrument + 1, symbol.as_bytes()));
-        self.commit();
-        instrument
-    }
-
-    fn quote(&mut self, instrument: u32, number: u64) {
-        let quote =
-            Quote { bid_price: number as i64, bid_size: number as u32, ask_price: PRICE_ABSENT, ask_size: 0 };
-        self.writer.publish(&self.head(instrument, number).with_payload(quote));
-    }
-
-    fn commit(&mut self) {
-        self.writer.commit();
-        self.writer.stamp_burst(SystemClock.monotonic_ns());
-        self.tail.send_replace(self.writer.position());
-    }
-
-    fn market_data(&self) -> MarketDataClient<Channel> {
-        MarketDataClient::new(self.channel.clone())
-    }
-
-    async fn subscribe(
-        &self,
-        patterns: &[&str],
-        kinds: &[RowKind],
-    ) -> Result<tonic::Streaming<SubscribeResponse>, tonic::Status> {
-        let request = SubscribeRequest {
-            patterns: patterns.iter().map(|pattern| (*pattern).to_owned()).collect(),
-            kinds: kinds.iter().map(|kind| i32::from(*kind)).collect(),
-            ..SubscribeRequest::default()
-        };
-        Ok(self.market_data().subscribe(request).await?.into_inner())
-    }
-}
-
-impl Drop for Desk {
-    fn drop(&mut self) {
-        self.served.abort();
-    }
-}
-
-async fn next(stream: &mut tonic::Streaming<SubscribeResponse>) -> SubscribeResponse {
-    let message = tokio::time::timeout(PATIENCE, stream.message()).await.expect("something within its time");
-    message.expect("no error").expect("not the end")
-}
-
-/// What a subscriber knows: the bid and the position of each symbol's quote.
-#[derive(Default)]
-struct Picture {
-    quotes: BTreeMap<String, (i64, u64)>,
-    updates: u64,
-}
-
-impl Picture {
-    fn take(&mut self, response: &SubscribeResponse) {
-        for update in &response.updates {
-            let Some(update::Row::Quote(quote)) = &update.row else { continue };
-            let position = quote.mark.as_ref().unwrap().position;
-            let before = self.quotes.insert(update.symbol.clone(), (quote.bid_price_e9.unwrap(), position));
-            assert!(before.is_none_or(|(_, before)| before < position), "nothing twice, nothing back");
-            self.updates += 1;
-        }
-    }
-}
 
 #[tokio::test]
 async fn rows_are_read_one_by_one_and_page_by_page() {
@@ -397,6 +232,60 @@ async fn a_dead_writer_and_a_new_session_are_told() {
     assert_eq!(end.code(), Code::Unavailable);
 }
 
+/// A writer of no consequence.
+fn other_writer() -> Writer<'static> {
+    let mut mapping = RegionMapping::create_anonymous("other", LAYOUT.cells()).unwrap();
+    Writer::format(mapping.leak(), LAYOUT, 1).unwrap()
+}
+
+#[tokio::test]
+async fn a_subscription_begins_again_when_the_region_does() {
+    let mut desk = Desk::open().await;
+    let instrument = desk.define("AAPL");
+    desk.quote(instrument, 1);
+    desk.commit();
+    let mut stream = desk.subscribe(&["*"], &[RowKind::Quote]).await.unwrap();
+    let image = next(&mut stream).await;
+    assert_eq!((image.mode(), image.lapped, image.updates.len()), (SubscribeMode::Image, false, 1));
+    let position = desk.writer.position();
+    // The node goes on as a follower; its log begins anew, further on, with other rows.
+    let mut follower = std::mem::replace(&mut desk.writer, other_writer()).into_follower();
+    follower.restart(position + 10);
+    let tick = desk.head(INSTRUMENT_NONE, 0);
+    follower.tick(&tick.with_payload(Session { day: 19_724, ..bytemuck::Zeroable::zeroed() })).unwrap();
+    let state = FeedState { condition: Condition::Live as u8, ..bytemuck::Zeroable::zeroed() };
+    follower.tick(&tick.with_payload(state)).unwrap();
+    follower.tick(&desk.head(3, 1).with_payload(Definition::new(3, b"MSFT"))).unwrap();
+    let quote = |bid_price| Quote { bid_price, bid_size: 1, ..Quote::EMPTY };
+    follower.tick(&desk.head(3, 1).with_payload(quote(5))).unwrap();
+    follower.commit();
+    desk.tail.send_replace(follower.position());
+    let symbols = |response: &SubscribeResponse| -> Vec<String> {
+        response.updates.iter().map(|update| update.symbol.clone()).collect()
+    };
+    let mut again = next(&mut stream).await;
+    // It may have been looked at before all was there: then the rest comes as changes.
+    assert!(again.lapped && again.mode() == SubscribeMode::Image, "{again:?}");
+    while !symbols(&again).contains(&"MSFT".to_owned()) {
+        assert!(!symbols(&again).contains(&"AAPL".to_owned()), "{again:?}");
+        again = next(&mut stream).await;
+    }
+    // A row without a trace in the log, and then the end of the image.
+    let generation = Reader::generation(&Reader::open(desk.cells).unwrap());
+    follower.row(position + 14, &desk.head(3, 2).with_payload(quote(6))).unwrap();
+    follower.renew_generation();
+    assert_ne!(Reader::open(desk.cells).unwrap().generation(), generation);
+    let whole = loop {
+        let response = next(&mut stream).await;
+        if response.lapped {
+            break response;
+        }
+    };
+    assert_eq!((whole.mode(), symbols(&whole)), (SubscribeMode::Image, vec!["MSFT".to_owned()]));
+    let Some(update::Row::Quote(row)) = &whole.updates[0].row else { panic!("{whole:?}") };
+    assert_eq!(row.bid_price_e9, Some(6));
+}
+
 #[tokio::test]
 async fn a_gap_makes_every_row_suspect_at_once() {
     let mut desk = Desk::open().await;
@@ -474,7 +363,7 @@ async fn health_and_reflection_answer() {
         panic!("not a list");
     };
     let names: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
-    for service in ["MarketData", "Telemetry", "Feeds", "Node"] {
+    for service in ["MarketData", "Telemetry", "Feeds", "Node", "Cluster"] {
         assert!(names.contains(&format!("tickplane.v1.{service}").as_str()), "{names:?}");
     }
 }

@@ -1,0 +1,177 @@
+//! A served region, and what a subscriber knows of it.
+
+use control::config::Config;
+use control::node::Node;
+use control::proto::market_data_client::MarketDataClient;
+use control::proto::{RowKind, SubscribeRequest, SubscribeResponse, update};
+use control::replica::View;
+use control::server;
+use dataplane::cache::cell::Cell;
+use dataplane::cache::reader::Reader;
+use dataplane::cache::region::Layout;
+use dataplane::cache::tick::{
+    Condition, Definition, FeedState, INSTRUMENT_NONE, PRICE_ABSENT, Quote, Session, Tick,
+};
+use dataplane::cache::writer::Writer;
+use dataplane::telemetry::{FeedTelemetry, PortTelemetry, Telemetry};
+use dataplane::time::Clock;
+use drivers::clock::SystemClock;
+use drivers::region::RegionMapping;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tonic::transport::Channel;
+
+pub const LAYOUT: Layout = Layout { instruments: 64, feeds: 1, log_ticks: 1 << 16, bursts: 1 << 10 };
+pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const MINUTE_NS: u64 = 60_000_000_000;
+
+const CONFIG: &str = r#"
+node = "test"
+[region]
+instruments_max = 64
+log_ticks = 65536
+[[ports]]
+name = "a"
+kind = "udp"
+interface = "lo"
+[[feeds]]
+name = "nasdaq"
+protocol = "itch50"
+[[feeds.lines]]
+name = "A"
+port = "a"
+group = "239.1.1.1:26477"
+[grpc]
+listen = "127.0.0.1:0"
+subscriptions_max = 3
+[metrics]
+listen = "127.0.0.1:0"
+"#;
+
+/// A served region, and the one who fills it.
+pub struct Desk {
+    pub writer: Writer<'static>,
+    pub cells: &'static [Cell],
+    pub telemetry: Arc<Telemetry>,
+    pub tail: watch::Sender<u64>,
+    pub stopping: watch::Sender<bool>,
+    pub channel: Channel,
+    pub metrics: std::net::SocketAddr,
+    pub served: tokio::task::JoinHandle<()>,
+}
+
+impl Desk {
+    pub async fn open() -> Desk {
+        let config = Config::parse(Path::new("test.toml"), CONFIG).unwrap();
+        let mut mapping = RegionMapping::create_anonymous("services", LAYOUT.cells()).unwrap();
+        let bytes = mapping.mapped_bytes();
+        let cells = mapping.leak();
+        let mut writer = Writer::format(cells, LAYOUT, 7).unwrap();
+        writer.keep_alive(SystemClock.monotonic_ns(), MINUTE_NS);
+        let telemetry = Arc::new(Telemetry {
+            feeds: vec![FeedTelemetry::default()],
+            ports: vec![PortTelemetry::default()],
+            ..Telemetry::default()
+        });
+        let (tail, tail_seen) = watch::channel(0);
+        let (stopping, stopping_seen) = watch::channel(false);
+        let listeners = server::bind(&config).await.unwrap();
+        let (grpc, metrics) = (listeners.grpc_address(), listeners.metrics_address().unwrap());
+        let reader = Reader::open(cells).unwrap();
+        let replica = View::default();
+        let node = Node::new(config, reader, telemetry.clone(), bytes, tail_seen, stopping_seen, replica);
+        let served = tokio::spawn(async move {
+            server::serve(Arc::new(node), listeners, std::future::pending()).await.unwrap();
+        });
+        let channel = Channel::from_shared(format!("http://{grpc}")).unwrap().connect().await.unwrap();
+        let mut desk = Desk { writer, cells, telemetry, tail, stopping, channel, metrics, served };
+        desk.session(b"SESSION001");
+        desk
+    }
+
+    pub fn head(&self, instrument: u32, sequence: u64) -> Tick {
+        Tick { instrument, sequence, ..Tick::default() }
+    }
+
+    pub fn session(&mut self, session: &[u8; 10]) {
+        let named = Session { session: *session, day: 19_724, ..bytemuck::Zeroable::zeroed() };
+        self.writer.publish(&self.head(INSTRUMENT_NONE, 0).with_payload(named));
+        self.condition(Condition::Live, 0);
+    }
+
+    pub fn condition(&mut self, condition: Condition, proven_from: u64) {
+        let state = FeedState { condition: condition as u8, proven_from, ..bytemuck::Zeroable::zeroed() };
+        self.writer.publish(&self.head(INSTRUMENT_NONE, 0).with_payload(state));
+        self.commit();
+    }
+
+    pub fn define(&mut self, symbol: &str) -> u32 {
+        let instrument = self.writer.allocate().unwrap();
+        let head = self.head(instrument, 1);
+        self.writer.define(instrument, &head, Definition::new(instrument + 1, symbol.as_bytes()));
+        self.commit();
+        instrument
+    }
+
+    pub fn quote(&mut self, instrument: u32, number: u64) {
+        let quote =
+            Quote { bid_price: number as i64, bid_size: number as u32, ask_price: PRICE_ABSENT, ask_size: 0 };
+        self.writer.publish(&self.head(instrument, number).with_payload(quote));
+    }
+
+    pub fn commit(&mut self) {
+        self.writer.commit();
+        self.writer.stamp_burst(SystemClock.monotonic_ns());
+        self.tail.send_replace(self.writer.position());
+    }
+
+    pub fn market_data(&self) -> MarketDataClient<Channel> {
+        MarketDataClient::new(self.channel.clone())
+    }
+
+    pub async fn subscribe(
+        &self,
+        patterns: &[&str],
+        kinds: &[RowKind],
+    ) -> Result<tonic::Streaming<SubscribeResponse>, tonic::Status> {
+        let request = SubscribeRequest {
+            patterns: patterns.iter().map(|pattern| (*pattern).to_owned()).collect(),
+            kinds: kinds.iter().map(|kind| i32::from(*kind)).collect(),
+            ..SubscribeRequest::default()
+        };
+        Ok(self.market_data().subscribe(request).await?.into_inner())
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.served.abort();
+    }
+}
+
+pub async fn next(stream: &mut tonic::Streaming<SubscribeResponse>) -> SubscribeResponse {
+    let message = tokio::time::timeout(PATIENCE, stream.message()).await.expect("something within its time");
+    message.expect("no error").expect("not the end")
+}
+
+/// What a subscriber knows: the bid and the position of each symbol's quote.
+#[derive(Default)]
+pub struct Picture {
+    pub quotes: BTreeMap<String, (i64, u64)>,
+    pub updates: u64,
+}
+
+impl Picture {
+    pub fn take(&mut self, response: &SubscribeResponse) {
+        for update in &response.updates {
+            let Some(update::Row::Quote(quote)) = &update.row else { continue };
+            let position = quote.mark.as_ref().unwrap().position;
+            let before = self.quotes.insert(update.symbol.clone(), (quote.bid_price_e9.unwrap(), position));
+            assert!(before.is_none_or(|(_, before)| before < position), "nothing twice, nothing back");
+            self.updates += 1;
+        }
+    }
+}
