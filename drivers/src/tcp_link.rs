@@ -12,7 +12,7 @@
 //!      20      …  body      a message: 56 bytes, seven words; rows and ticks: count × 64 bytes, position and tick
 //! ```
 //!
-//! A standby sends messages only. A frame that is wrong ends the connection, with its cause; nothing of it is taken. All
+//! The words of a message are those of [`Message::to_words`]. A standby sends messages only. A frame that is wrong ends the connection, with its cause; nothing of it is taken. All
 //! memory is taken when an end is made. Neither end waits: each call does what can be done now.
 
 mod frame;
@@ -49,6 +49,24 @@ pub enum LinkError {
     Standby(#[from] StandbyError),
 }
 
+impl Socket {
+    /// False = there is no room.
+    fn send(&mut self, message: Message) -> bool {
+        let frame_bytes = put_message(self.outgoing.room(HEADER_BYTES + MESSAGE_BYTES), message);
+        self.outgoing.extend(frame_bytes.unwrap_or(0));
+        frame_bytes.is_some()
+    }
+
+    /// There is no whole frame: that is an error if no more will come.
+    fn at_no_frame(&self) -> Result<(), LinkError> {
+        match (self.has_ended(), self.incoming.waiting().len()) {
+            (false, _) => Ok(()),
+            (true, 0) => Err(LinkError::Closed),
+            (true, bytes) => Err(LinkError::Cut { bytes }),
+        }
+    }
+}
+
 /// The primary's end: what [`Primary::poll`](dataplane::replica::Primary::poll) sends by.
 ///
 /// A round is [`PrimaryEnd::fill`], then the time, then the poll, then [`PrimaryEnd::flush`]: so the time is later than that
@@ -80,11 +98,7 @@ impl PrimaryEnd {
 
     fn next_message(&mut self) -> Result<Option<Message>, LinkError> {
         let Some((frame, frame_bytes)) = Frame::parse(self.socket.incoming.waiting())? else {
-            return match (self.socket.has_ended(), self.socket.incoming.waiting().len()) {
-                (false, _) => Ok(None),
-                (true, 0) => Err(LinkError::Closed),
-                (true, bytes) => Err(LinkError::Cut { bytes }),
-            };
+            return self.socket.at_no_frame().map(|()| None);
         };
         if frame.kind != Kind::Message {
             return Err(FrameError::OutOfPlace { kind: frame.kind as u16 }.into());
@@ -120,10 +134,7 @@ impl Link for PrimaryEnd {
     }
 
     fn send(&mut self, message: Message) -> bool {
-        let room = self.socket.outgoing.room(HEADER_BYTES + MESSAGE_BYTES);
-        let frame_bytes = put_message(room, message);
-        self.socket.outgoing.extend(frame_bytes.unwrap_or(0));
-        frame_bytes.is_some()
+        self.socket.send(message)
     }
 
     fn receive(&mut self) -> Option<Message> {
@@ -150,7 +161,7 @@ impl StandbyEnd {
     pub fn new(stream: TcpStream, standby: &mut Standby<'_>) -> io::Result<StandbyEnd> {
         let socket = Socket::new(stream, LOG_BYTES, MESSAGES_BYTES)?;
         let mut end = StandbyEnd { socket, records: vec![Record::zeroed(); RECORDS_MAX].into() };
-        end.send(standby.connected());
+        end.socket.send(standby.connected());
         Ok(end)
     }
 
@@ -166,7 +177,8 @@ impl StandbyEnd {
         let received = self.socket.fill(FRAME_BYTES_MAX)?;
         let taken = self.take_all(standby, now_ns(), write_down);
         if let Some(message) = standby.settle_round(now_ns()) {
-            self.send(message);
+            // Without room it is dropped: a later acknowledgement says more.
+            self.socket.send(message);
         }
         taken?;
         self.socket.flush()?;
@@ -187,17 +199,6 @@ impl StandbyEnd {
             }
             self.socket.incoming.consume(frame_bytes);
         }
-        match (self.socket.has_ended(), self.socket.incoming.waiting().len()) {
-            (false, _) => Ok(()),
-            (true, 0) => Err(LinkError::Closed),
-            (true, bytes) => Err(LinkError::Cut { bytes }),
-        }
-    }
-
-    /// If there is no room it is dropped: a later acknowledgement says more.
-    fn send(&mut self, message: Message) {
-        let room = self.socket.outgoing.room(HEADER_BYTES + MESSAGE_BYTES);
-        let frame_bytes = put_message(room, message).unwrap_or(0);
-        self.socket.outgoing.extend(frame_bytes);
+        self.socket.at_no_frame()
     }
 }

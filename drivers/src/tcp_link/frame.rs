@@ -17,18 +17,7 @@ pub const MESSAGE_BYTES: usize = 56;
 pub const RECORDS_MAX: usize = 256;
 pub const FRAME_BYTES_MAX: usize = HEADER_BYTES + RECORDS_MAX * RECORD_BYTES;
 
-/// What stands before each body; all integers are little-endian.
-///
-/// | Offset | Bytes | Field    | Meaning                                                                       |
-/// |-------:|------:|----------|-------------------------------------------------------------------------------|
-/// |      0 |     4 | magic    | "TPRL"                                                                        |
-/// |      4 |     4 | checksum | CRC-32 (IEEE 802.3) of all that follows: the header from here on, and the body |
-/// |      8 |     2 | kind     | 1 message, 2 rows, 3 ticks                                                    |
-/// |     10 |     2 | count    | records of the body, 1 to 256; a message: 1                                   |
-/// |     12 |     8 | position | ticks: the position of the first; else 0                                      |
-///
-/// The body of a message is seven words ([`Message::to_words`]); of rows and ticks, `count` times a [`Record`]: the
-/// position (8 bytes) and the tick (56 bytes).
+/// What stands before each body; the table is above [`super`].
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct Header {
