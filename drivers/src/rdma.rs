@@ -10,10 +10,13 @@
 //!        └─ QueuePair          one end of a connection: posts writes, takes immediates
 //! ```
 //!
+//! Over them the two ends of replication: [`link`].
+//!
 //! Of the crate `rdma-sys` only the basic verbs are used: the extended ones look for their entry points in the wrong place.
 
 mod completion_queue;
 mod device;
+pub mod link;
 mod memory_region;
 mod queue_pair;
 mod status;
@@ -26,6 +29,7 @@ pub use queue_pair::{Endpoint, QueuePair, QueuePairConfig};
 pub use status::Status;
 pub use write::{PostError, Source, WRITES_PER_POST_MAX, Write};
 
+use dataplane::cache::region::RegionError;
 use std::io;
 
 /// Why something could not be set up, and what to do.
@@ -58,6 +62,8 @@ pub enum RdmaError {
          LimitMEMLOCK=), and what peers write must be mapped to be written"
     )]
     Register { device: String, bytes: usize, cause: io::Error },
+    #[error(transparent)]
+    Region(#[from] RegionError),
     #[error("RDMA device `{device}`: {step}: {cause}")]
     Setup { device: String, step: &'static str, cause: io::Error },
     #[error(

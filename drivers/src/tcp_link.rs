@@ -159,10 +159,15 @@ pub struct StandbyEnd {
 impl StandbyEnd {
     /// Begins a connection of `standby`: its Hello is on its way after the next [`StandbyEnd::poll`].
     pub fn new(stream: TcpStream, standby: &mut Standby<'_>) -> io::Result<StandbyEnd> {
-        let socket = Socket::new(stream, LOG_BYTES, MESSAGES_BYTES)?;
-        let mut end = StandbyEnd { socket, records: vec![Record::zeroed(); RECORDS_MAX].into() };
-        end.socket.send(standby.connected());
+        let mut end = StandbyEnd::silent(stream)?;
+        end.send(standby.connected());
         Ok(end)
+    }
+
+    /// An end that says nothing by itself.
+    pub(crate) fn silent(stream: TcpStream) -> io::Result<StandbyEnd> {
+        let socket = Socket::new(stream, LOG_BYTES, MESSAGES_BYTES)?;
+        Ok(StandbyEnd { socket, records: vec![Record::zeroed(); RECORDS_MAX].into() })
     }
 
     /// One round: takes what has come, gives it to the standby, and sends what that has to say. Returns how many bytes
@@ -174,14 +179,13 @@ impl StandbyEnd {
         now_ns: impl Fn() -> u64,
         write_down: &mut dyn FnMut(u64) -> bool,
     ) -> Result<usize, LinkError> {
-        let received = self.socket.fill(FRAME_BYTES_MAX)?;
+        let received = self.fill()?;
         let taken = self.take_all(standby, now_ns(), write_down);
         if let Some(message) = standby.settle_round(now_ns()) {
-            // Without room it is dropped: a later acknowledgement says more.
-            self.socket.send(message);
+            self.send(message);
         }
         taken?;
-        self.socket.flush()?;
+        self.flush()?;
         Ok(received)
     }
 
@@ -191,14 +195,59 @@ impl StandbyEnd {
         now_ns: u64,
         write_down: &mut dyn FnMut(u64) -> bool,
     ) -> Result<(), LinkError> {
-        while let Some((frame, frame_bytes)) = Frame::parse(self.socket.incoming.waiting())? {
-            match frame.kind {
-                Kind::Message => standby.take(frame.message()?, now_ns, write_down)?,
-                Kind::Rows => standby.rows(frame.records(&mut self.records))?,
-                Kind::Ticks => standby.ticks(frame.records(&mut self.records))?,
-            }
-            self.socket.incoming.consume(frame_bytes);
+        while let Some(received) = self.next()? {
+            received.give(standby, now_ns, write_down)?;
         }
-        self.socket.at_no_frame()
+        Ok(())
+    }
+
+    /// Takes in what has come; returns how many bytes that are.
+    pub(crate) fn fill(&mut self) -> Result<usize, LinkError> {
+        Ok(self.socket.fill(FRAME_BYTES_MAX)?)
+    }
+
+    /// The next whole frame of what has been taken in.
+    pub(crate) fn next(&mut self) -> Result<Option<Received<'_>>, LinkError> {
+        let Some((frame, frame_bytes)) = Frame::parse(self.socket.incoming.waiting())? else {
+            return self.socket.at_no_frame().map(|()| None);
+        };
+        let received = match frame.kind {
+            Kind::Message => Received::Message(frame.message()?),
+            Kind::Rows => Received::Rows(frame.records(&mut self.records)),
+            Kind::Ticks => Received::Ticks(frame.records(&mut self.records)),
+        };
+        self.socket.incoming.consume(frame_bytes);
+        Ok(Some(received))
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<usize, LinkError> {
+        Ok(self.socket.flush()?)
+    }
+
+    /// If there is no room it is dropped: a later acknowledgement says more.
+    pub(crate) fn send(&mut self, message: Message) {
+        self.socket.send(message);
+    }
+}
+
+/// What a frame brought to a standby.
+pub(crate) enum Received<'e> {
+    Message(Message),
+    Rows(&'e [Record]),
+    Ticks(&'e [Record]),
+}
+
+impl Received<'_> {
+    pub(crate) fn give(
+        self,
+        standby: &mut Standby<'_>,
+        now_ns: u64,
+        write_down: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), StandbyError> {
+        match self {
+            Received::Message(message) => standby.take(message, now_ns, write_down),
+            Received::Rows(rows) => standby.rows(rows),
+            Received::Ticks(ticks) => standby.ticks(ticks),
+        }
     }
 }

@@ -45,7 +45,19 @@ impl Load {
     }
 }
 
+/// The version of a cell that holds the tick of `position`.
+#[inline(always)]
+fn version(position: u64) -> u64 {
+    position.wrapping_add(1).wrapping_mul(2)
+}
+
 impl Cell {
+    /// The eight words of a cell that holds the tick of `position`, for whoever carries cells to other memory.
+    pub fn words(position: u64, tick: &Tick) -> [u64; 8] {
+        let [a, b, c, d, e, f, g] = bytemuck::cast(*tick);
+        [version(position), a, b, c, d, e, f, g]
+    }
+
     /// Stores the tick of `position`. Only the one writer of the cell's section may call this.
     #[inline(always)]
     pub fn store(&self, position: u64, tick: &Tick) {
@@ -54,7 +66,7 @@ impl Cell {
 
     #[inline(always)]
     pub(super) fn store_words(&self, position: u64, words: &[u64; 7]) {
-        let version = position.wrapping_add(1).wrapping_mul(2);
+        let version = version(position);
         self.version.store(version.wrapping_sub(1), Ordering::Relaxed);
         // The odd version must be seen by whoever sees any of the new words.
         fence(Ordering::Release);
@@ -105,8 +117,8 @@ impl Cell {
     /// Loads the tick only if it is that of `position`: `None` once the ring has gone past it.
     #[inline]
     pub fn load_at(&self, position: u64) -> Option<Tick> {
-        let (version, words) = self.try_load_words()?;
-        (version == position.wrapping_add(1).wrapping_mul(2)).then(|| bytemuck::cast(words))
+        let (found, words) = self.try_load_words()?;
+        (found == version(position)).then(|| bytemuck::cast(words))
     }
 
     /// One of the eight words, for sections that are plain words and not ticks (header, directory).
@@ -127,6 +139,8 @@ mod tests {
         assert_eq!(cell.load_at(0), None);
         let tick = Tick { sequence: 9, ..Tick::default() };
         cell.store(0, &tick);
+        let words: [u64; 8] = std::array::from_fn(|index| cell.word(index).load(Ordering::Relaxed));
+        assert_eq!(words, Cell::words(0, &tick));
         assert_eq!(cell.load().held(), Some((0, tick)));
         assert_eq!(cell.load_at(0), Some(tick));
         assert_eq!(cell.load_at(1), None);

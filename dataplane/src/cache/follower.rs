@@ -101,6 +101,12 @@ impl<'m> Follower<'m> {
         Ok(())
     }
 
+    /// From now on somebody else (a network card) may store ticks into the window of the log above the tail, without
+    /// marking a cell while it does. Readers have so much less of the log, for good.
+    pub fn allow_unmarked(&self) {
+        self.region.allow_unmarked();
+    }
+
     /// Takes a tick of the log that somebody else (a network card) has stored at its place; false = it is not there.
     pub fn tick_in_place(&mut self) -> Result<bool, Foreign> {
         let position = self.next;

@@ -160,7 +160,7 @@ impl<'m> Reader<'m> {
     /// The tick of the log at `position`; `None` once the ring has gone past it, or before it is there.
     #[inline]
     pub fn log_tick(&self, position: u64) -> Option<Tick> {
-        self.region.log_cell(position).load_at(position)
+        self.region.log_tick(position)
     }
 
     /// Rows of an image of everything: what each feed says of itself, then the table.
@@ -245,12 +245,60 @@ impl Cursor {
         if position >= reader.tail() {
             return Next::CaughtUp;
         }
-        match reader.region.log_cell(position).load_at(position) {
+        match reader.region.log_tick(position) {
             Some(tick) => {
                 self.next += 1;
                 Next::Tick { position, tick }
             }
             None => Next::Lapped { skipped: self.skip_to_tail(reader) },
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::cache::follower::Follower;
+    use crate::sync::Ordering;
+
+    const LAYOUT: Layout = Layout { instruments: 1, feeds: 1, log_ticks: 64, bursts: 4 };
+
+    /// A network card stores the words of a cell in whatever order.
+    #[test]
+    fn a_cell_that_a_network_card_may_be_writing_is_not_taken() {
+        for is_unmarked in [false, true] {
+            let cells: Vec<Cell> = (0..LAYOUT.cells()).map(|_| Cell::default()).collect();
+            let mut follower = Follower::format(&cells, LAYOUT, 1).unwrap();
+            if is_unmarked {
+                follower.allow_unmarked();
+            }
+            for sequence in 0..100 {
+                follower.tick(&Tick { sequence, ..Tick::default() }).unwrap();
+            }
+            follower.commit();
+            let reader = Reader::open(&cells).unwrap();
+            let log = &cells[LAYOUT.log_cells()];
+            // It may write 32 ticks above the tail, over positions 36 to 67: the last word of each comes first.
+            for position in 100..132u64 {
+                log[(position % 64) as usize].word(7).store(u64::MAX, Ordering::Relaxed);
+            }
+            let whole = |position: &u64| reader.log_tick(*position).is_some_and(|tick| tick.payload[2] == 0);
+            assert!((68..100).all(|position| whole(&position)), "what it can't be at is read as ever");
+            assert_eq!(
+                (36..68).filter(|position| reader.log_tick(*position).is_some()).count(),
+                if is_unmarked { 0 } else { 32 }
+            );
+            let mut cursor = Cursor::at(67);
+            let found = cursor.next(&reader);
+            assert_eq!(found == Next::Lapped { skipped: 33 }, is_unmarked, "{found:?}");
+            // All of a tick is there, but nobody has said so.
+            let next = Cell::words(100, &Tick { sequence: 100, ..Tick::default() });
+            for (index, word) in next.into_iter().enumerate() {
+                log[100 % 64].word(index).store(word, Ordering::Relaxed);
+            }
+            assert_eq!(reader.log_tick(100).is_none(), is_unmarked);
+            assert_eq!((follower.tick_in_place(), follower.commit()), (Ok(true), 1));
+            assert!(whole(&100) && (reader.log_tick(68).is_none() == is_unmarked));
         }
     }
 }

@@ -2,7 +2,7 @@
 //! where it likes, and everything in it is found by index.
 //!
 //! ```text
-//! cell 0        identity   magic, layout hash, generation, instruments, feeds, log ticks, bursts
+//! cell 0        identity   magic, layout hash, generation, instruments, feeds, log ticks, bursts, unmarked ticks
 //!      1        liveness   valid_until_ns, term                     (read with every row)
 //!      2        positions  tail, applied, instruments defined       (written with every packet)
 //!      3        feeds      a Session tick and a FeedState tick for each feed
@@ -13,14 +13,15 @@
 //! ```
 
 use super::cell::Cell;
-use super::tick::Kind;
+use super::tick::{Kind, Tick};
 use crate::limits;
 use crate::sync::{AtomicU64, Ordering, load_acquire};
+use std::ops::Range;
 
 /// "TICKPLAN", little-endian.
 const MAGIC: u64 = u64::from_le_bytes(*b"TICKPLAN");
 /// Changes with every change of what the bytes of a region mean.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 const HEADER_CELLS: usize = 3;
 const FEED_CELLS: usize = 2;
 const DIRECTORY_WORDS_PER_CELL: usize = 8;
@@ -115,6 +116,17 @@ impl Layout {
             + self.log_ticks as usize
     }
 
+    /// Which of the region's cells are the log; the tick of a position is at position modulo `log_ticks`.
+    pub fn log_cells(&self) -> Range<usize> {
+        let end = self.cells();
+        end - self.log_ticks as usize..end
+    }
+
+    /// Ticks that may be on their way to a region at most: half of its log.
+    pub fn window_ticks_max(&self) -> u64 {
+        (self.log_ticks / 2).max(1)
+    }
+
     /// Two regions can be copied into each other only if this is the same of both.
     pub fn hash(&self) -> u64 {
         let sizes = [FORMAT, u64::from(self.instruments), u64::from(self.feeds), self.log_ticks, self.bursts];
@@ -206,6 +218,36 @@ impl<'m> Region<'m> {
     pub fn renew_generation(&self) {
         let next = self.identity.word(2).load(Ordering::Relaxed).wrapping_add(1);
         self.identity.word(2).store(next, Ordering::Release);
+    }
+
+    /// Cells of the log from the tail on, so many, may be overwritten without an odd version, by a network card; 0 = every
+    /// store is marked.
+    #[inline(always)]
+    fn unmarked_ticks(&self) -> &'m AtomicU64 {
+        self.identity.word(7)
+    }
+
+    /// Allows for unmarked writes within the window; for good, since readers may be in the midst of a cell.
+    pub fn allow_unmarked(&self) {
+        self.unmarked_ticks().store(self.layout.window_ticks_max(), Ordering::Release);
+    }
+
+    /// The tick of the log at `position`, if it is there.
+    ///
+    /// Where a network card writes, a version says nothing of the other words. What is at or above the tail may be half written,
+    /// and so may the cells that the window above the tail comes round to. The card gets as far only after the tail has,
+    /// so a tail that is read behind the copy tells.
+    #[inline]
+    pub fn log_tick(&self, position: u64) -> Option<Tick> {
+        if self.unmarked_ticks().load(Ordering::Relaxed) != 0 && position >= load_acquire(self.tail()) {
+            return None;
+        }
+        let tick = self.log_cell(position).load_at(position)?;
+        // Behind the acquire fence of the copy.
+        let unmarked = self.unmarked_ticks().load(Ordering::Relaxed);
+        let is_whole =
+            unmarked == 0 || position + self.layout.log_ticks >= load_acquire(self.tail()) + unmarked;
+        is_whole.then_some(tick)
     }
 
     /// Remembers when everything below `upto` became readable; `bursts` counts.

@@ -24,11 +24,13 @@ pub enum Copied {
     Lapped,
 }
 
-/// The primary's end of a connection to a standby. It keeps the order of all that it carries, whole or not at all: when it
-/// loses something, it is down, and a new one begins anew.
+/// The primary's end of a connection to a standby. It keeps the order of messages and rows, and that of ticks; between the
+/// two there is none, except that a Begin comes after all ticks that were copied before it. When it loses something, it is down,
+/// and a new one begins anew.
 pub trait Link {
     /// Copies the ticks of the log at [from, upto) to the same places of the peer's log, or some of the first ones, and
-    /// tells it then how far they go.
+    /// tells it then how far they go. With nothing to copy (`from` = `upto`) it only tells whether earlier ones have lapped,
+    /// which a link may learn late.
     fn copy(&mut self, log: &Reader<'_>, from: u64, upto: u64) -> Copied;
 
     /// Sends rows of an image; returns how many there was room for.

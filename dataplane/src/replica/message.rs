@@ -18,6 +18,8 @@ pub enum Message {
     Alive { session: u64, tail: u64, echo_ns: u64, valid_for_ns: u64 },
     /// Primary: you can't be a standby of mine.
     Refuse { refusal: Refusal, term: u64 },
+    /// Either: what the two ends of a link have to tell each other, before all else. The state machines never see it.
+    Link([u64; 6]),
 }
 
 /// Why a node is not taken as a standby.
@@ -55,6 +57,7 @@ impl Message {
                 [5, session, tail, echo_ns, valid_for_ns, 0, 0]
             }
             Message::Refuse { refusal, term } => [6, refusal as u64, term, 0, 0, 0, 0],
+            Message::Link([a, b, c, d, e, f]) => [7, a, b, c, d, e, f],
         }
     }
 
@@ -73,6 +76,7 @@ impl Message {
                 Message::Alive { session, tail, echo_ns, valid_for_ns }
             }
             [6, refusal, term, 0, 0, 0, 0] => Message::Refuse { refusal: Refusal::from_word(refusal)?, term },
+            [7, a, b, c, d, e, f] => Message::Link([a, b, c, d, e, f]),
             _ => return None,
         })
     }
@@ -86,7 +90,7 @@ mod tests {
     proptest! {
         #[test]
         fn words_that_are_a_message_come_back(
-            kind in 0..8_u64, words in prop::array::uniform6(prop::sample::select(vec![0, 0, 1, 2, 3, u64::MAX])),
+            kind in 0..9_u64, words in prop::array::uniform6(prop::sample::select(vec![0, 0, 1, 2, 3, u64::MAX])),
         ) {
             let [a, b, c, d, e, f] = words;
             let words = [kind, a, b, c, d, e, f];
@@ -108,6 +112,7 @@ mod tests {
             Message::Refuse { refusal: Refusal::Protocol, term: 2 },
             Message::Refuse { refusal: Refusal::Layout, term: 2 },
             Message::Refuse { refusal: Refusal::Term, term: 2 },
+            Message::Link([1, 2, 3, 4, 5, 6]),
         ];
         for message in messages {
             assert_eq!(Message::from_words(message.to_words()), Some(message));

@@ -32,4 +32,4 @@ pub use primary::{Lineage, Primary, PrimaryCounters, PrimaryLimits, PrimaryStatu
 pub use standby::{Standby, StandbyCounters, StandbyError, StandbyStatus};
 
 /// Changes with every change of what is said between nodes.
-pub const PROTOCOL: u64 = 1;
+pub const PROTOCOL: u64 = 2;

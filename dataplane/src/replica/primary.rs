@@ -104,7 +104,7 @@ pub struct Primary<'m> {
 
 impl<'m> Primary<'m> {
     pub fn new(reader: Reader<'m>, lineage: Lineage, limits: PrimaryLimits) -> Primary<'m> {
-        let window_ticks = limits.window_ticks.clamp(1, (reader.layout().log_ticks / 2).max(1));
+        let window_ticks = limits.window_ticks.clamp(1, reader.layout().window_ticks_max());
         Primary {
             reader,
             lineage,
@@ -256,9 +256,7 @@ impl<'m> Primary<'m> {
     fn send_log(&mut self, link: &mut impl Link) -> usize {
         let tail = self.reader.tail();
         let upto = tail.min(self.acknowledged + self.limits.window_ticks);
-        if self.sent >= upto {
-            return 0;
-        }
+        debug_assert!(self.sent <= upto);
         match link.copy(&self.reader, self.sent, upto) {
             Copied::Upto(position) => {
                 let ticks = position - self.sent;

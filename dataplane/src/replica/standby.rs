@@ -119,6 +119,11 @@ impl<'m> Standby<'m> {
         self.level_at.is_some_and(|level| self.follower.position() >= level)
     }
 
+    /// From now on a network card may store ticks into the log, before they are [announced](Standby::announced).
+    pub fn allow_unmarked(&self) {
+        self.follower.allow_unmarked();
+    }
+
     /// There is a new connection: what is to be said first.
     pub fn connected(&mut self) -> Message {
         self.counters.connections += 1;

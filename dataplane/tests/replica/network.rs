@@ -62,6 +62,9 @@ pub struct PrimaryEnd<'c> {
 
 impl Link for PrimaryEnd<'_> {
     fn copy(&mut self, log: &Reader<'_>, from: u64, upto: u64) -> Copied {
+        if from == upto {
+            return Copied::Upto(from);
+        }
         let upto = upto.min(from + TICKS_MAX as u64);
         let ticks: Option<Vec<Record>> = (from..upto)
             .map(|position| log.log_tick(position).map(|tick| Record { position, tick }))

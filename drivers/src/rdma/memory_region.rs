@@ -95,6 +95,10 @@ impl MemoryRegion {
         self.bytes
     }
 
+    pub fn mapping(&self) -> &Arc<RegionMapping> {
+        &self.mapping
+    }
+
     pub fn device(&self) -> &Arc<Device> {
         &self.device
     }
@@ -109,7 +113,7 @@ impl MemoryRegion {
         self.start.as_ptr() as u64 + offset as u64
     }
 
-    /// The word at `offset` bytes from the start: what a peer wrote there by [`super::Source::Word`], say. Panics if that is
+    /// The word at `offset` bytes from the start: what a peer wrote there by [`super::Source::Words`], say. Panics if that is
     /// beyond the end, or not a whole word's place.
     #[inline]
     pub fn word(&self, offset: usize) -> u64 {

@@ -16,8 +16,9 @@ pub enum Source<'m> {
     /// Bytes of registered memory, whole words of 8. So few that they are sent inline are read now, as atomic words; more are
     /// read by the device, any time until the write is complete.
     Memory { region: &'m MemoryRegion, offset: usize, bytes: usize },
-    /// A word, little-endian on a little-endian machine; a peer that polls it sees the old one or the new.
-    Word(u64),
+    /// Words that are read now and sent inline, little-endian on a little-endian machine. A peer that polls one of them sees
+    /// the old one or the new.
+    Words(&'m [u64]),
 }
 
 /// One RDMA WRITE.
@@ -42,7 +43,7 @@ pub enum PostError {
     #[error("{writes} writes at once: at most {WRITES_PER_POST_MAX}")]
     TooMany { writes: usize },
     #[error(
-        "write {index}: not whole words of 8 bytes within both memories, or longer than a message of the device"
+        "write {index}: not whole words of 8 bytes within both memories, or longer than the device can send"
     )]
     Bounds { index: usize },
     #[error("the queue is full after {posted}: poll completions first, and see that some are signalled")]
@@ -123,7 +124,8 @@ impl Chain {
                 && offset.checked_add(bytes).is_some_and(|end| end as u64 <= whole)
         };
         let bytes = match write.source {
-            Source::Word(_) => WORD_BYTES,
+            Source::Words(words) if size_of_val(words) > self.inline_bytes => return false,
+            Source::Words(words) => size_of_val(words),
             Source::Memory { region, offset, bytes } => {
                 if !fits(offset, bytes, region.bytes() as u64)
                     || bytes as u64 > u64::from(self.message_bytes_max)
@@ -139,9 +141,9 @@ impl Chain {
     fn fill(&mut self, index: usize, write: &Write<'_>) {
         let mut flags = 0;
         let piece = match write.source {
-            Source::Word(word) => {
+            Source::Words(words) => {
                 flags |= sys::ibv_send_flags::IBV_SEND_INLINE.0;
-                self.inline(index, std::iter::once(word))
+                self.inline(index, words.iter().copied())
             }
             Source::Memory { region, offset, bytes } if bytes <= self.inline_bytes => {
                 flags |= sys::ibv_send_flags::IBV_SEND_INLINE.0;

@@ -71,7 +71,7 @@ fn an_acknowledgement_is_seen_in_memory() {
     let Some((mut a, b)) = nodes() else { return };
     for acknowledged in [2u64, 4, u64::MAX - 1] {
         let write = Write {
-            source: Source::Word(acknowledged),
+            source: Source::Words(&[acknowledged]),
             to: b.memory.remote(),
             offset: 3 * CELL_BYTES,
             immediate: None,
@@ -102,7 +102,8 @@ fn what_lies_beyond_a_memory_is_not_posted() {
         source(usize::MAX - 7, CELL_BYTES),
         Write { offset: 8, ..good },
         Write { offset: usize::MAX - 7, ..good },
-        Write { source: Source::Word(1), offset: BYTES, ..good },
+        Write { source: Source::Words(&[1]), offset: BYTES, ..good },
+        Write { source: Source::Words(&[0; 1_024]), ..good },
         Write { to: RemoteMemory { bytes: 8, ..good.to }, ..good },
     ];
     for write in bad {
@@ -135,7 +136,7 @@ fn a_full_queue_says_how_much_it_took() {
     let Some((mut a, mut b)) = nodes_with(&config) else { return };
     // None of them completes before there is a receive.
     let one = Write {
-        source: Source::Word(7),
+        source: Source::Words(&[7]),
         to: b.memory.remote(),
         offset: 0,
         immediate: None,

@@ -1,0 +1,147 @@
+//! The standby's end: takes what the primary's device has announced, and gives a [`Standby`] what comes by the stream.
+
+use super::introduction::Introduction;
+use super::log_memory::LogMemory;
+use super::{LinkError, RECEIVES};
+use crate::rdma::{Completed, CompletionQueue, Device, QueuePair, QueuePairConfig};
+use crate::region::RegionMapping;
+use crate::tcp_link::{self, Received};
+use dataplane::replica::{Message, Standby};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+/// The standby's end of one connection. It has a queue pair and a key of the log of its own, which nobody else was told.
+///
+/// Dropping it is the fence: once that has returned, its primary writes nothing any more, whatever it goes on posting. So it
+/// is dropped before another connection is made, before the node says anywhere that it has heard of a later term, and before
+/// it becomes a primary.
+#[derive(Debug)]
+pub struct StandbyEnd {
+    // In the order in which they are dropped: first nothing comes any more, then the key goes.
+    pair: QueuePair,
+    _log: LogMemory,
+    completions: CompletionQueue,
+    words: tcp_link::StandbyEnd,
+    is_connected: bool,
+}
+
+impl StandbyEnd {
+    /// Begins a connection of `standby`, whose region is in `mapping`: the introduction and its Hello are on their way after the
+    /// next [`StandbyEnd::poll`]. Of `patience` the timeouts and retries count; the depths are the link's own.
+    pub fn new(
+        stream: TcpStream,
+        device: &Arc<Device>,
+        mapping: &Arc<RegionMapping>,
+        standby: &mut Standby<'_>,
+        patience: &QueuePairConfig,
+    ) -> Result<StandbyEnd, LinkError> {
+        // Before anybody can write.
+        standby.allow_unmarked();
+        let log = LogMemory::writable(device, mapping)?;
+        let completions = CompletionQueue::new(device, RECEIVES + 1)?;
+        let config = QueuePairConfig { writes: 1, receives: RECEIVES, ..*patience };
+        let mut pair = QueuePair::new(&completions, &config)?;
+        pair.post_receives(RECEIVES as usize, 0)?;
+        let mut words = tcp_link::StandbyEnd::silent(stream).map_err(tcp_link::LinkError::from)?;
+        words.send(Introduction { endpoint: pair.endpoint(), memory: log.remote() }.to_message());
+        words.send(standby.connected());
+        Ok(StandbyEnd { pair, _log: log, completions, words, is_connected: false })
+    }
+
+    /// Whether the primary's device writes into this one's memory; else its ticks come by the stream.
+    pub fn is_connected(&self) -> bool {
+        self.is_connected
+    }
+
+    /// One round: takes what has come, gives it to the standby, and sends what that has to say. Returns how much came.
+    /// `now_ns` tells the time (`CLOCK_MONOTONIC`); `write_down` makes a term outlast a crash. An error ends the
+    /// connection; what came before is taken.
+    pub fn poll(
+        &mut self,
+        standby: &mut Standby<'_>,
+        now_ns: impl Fn() -> u64,
+        write_down: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<usize, LinkError> {
+        let announced = self.take_announced(standby);
+        // Ticks are readable before anything else is looked at.
+        self.settle(standby, now_ns());
+        let announced = announced?;
+        let received = self.words.fill()?;
+        let taken = self.take_words(standby, now_ns(), write_down);
+        self.settle(standby, now_ns());
+        taken?;
+        self.words.flush()?;
+        Ok(announced + received)
+    }
+
+    fn settle(&mut self, standby: &mut Standby<'_>, now_ns: u64) {
+        if let Some(message) = standby.settle_round(now_ns) {
+            self.words.send(message);
+        }
+    }
+
+    /// Takes the announcements that are there; returns how many that were.
+    fn take_announced(&mut self, standby: &mut Standby<'_>) -> Result<usize, LinkError> {
+        let (mut announced, mut newest) = (0, 0);
+        while let Some(completion) = self.completions.poll()? {
+            if let Completed::Immediate { immediate, .. } = completion.result? {
+                newest = immediate;
+                announced += 1;
+            }
+        }
+        if announced != 0 {
+            self.pair.post_receives(announced, 0)?;
+            let upto = position_near(standby.status().position, newest);
+            standby.announced(upto).map_err(tcp_link::LinkError::from)?;
+        }
+        Ok(announced)
+    }
+
+    fn take_words(
+        &mut self,
+        standby: &mut Standby<'_>,
+        now_ns: u64,
+        write_down: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), LinkError> {
+        while let Some(received) = self.words.next()? {
+            match received {
+                Received::Message(Message::Link(words)) => {
+                    let primary = Introduction::from_words(words);
+                    self.pair.connect(&primary.endpoint)?;
+                    self.is_connected = true;
+                }
+                Received::Message(message @ Message::Begin { .. }) => {
+                    // What was announced before it belongs to what was before it.
+                    self.take_announced(standby)?;
+                    standby.take(message, now_ns, write_down).map_err(tcp_link::LinkError::from)?;
+                }
+                other => other.give(standby, now_ns, write_down).map_err(tcp_link::LinkError::from)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The position whose low half is `low`, of all the one that is nearest to `position`. An announcement that is older than the
+/// present image is so at or below where that began, and tells nothing.
+fn position_near(position: u64, low: u32) -> u64 {
+    let ahead = low.wrapping_sub(position as u32) as i32;
+    position.saturating_add_signed(i64::from(ahead))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::position_near;
+
+    #[test]
+    fn half_a_position_tells_all_of_it() {
+        for position in [0, 5, u64::from(u32::MAX) - 3, 1 << 32, (1 << 40) + 7] {
+            for ahead in [0, 1, 4, 1 << 25, (1 << 31) - 1] {
+                assert_eq!(position_near(position, (position + ahead) as u32), position + ahead);
+            }
+        }
+        assert_eq!(position_near((7 << 32) + 2, u32::MAX), (7 << 32) - 1, "an old one is old");
+        assert_eq!(position_near(3, 0), 0);
+        assert_eq!(position_near(3, u32::MAX), 0, "no position is below 0");
+    }
+}

@@ -1,0 +1,350 @@
+//! A log that is copied from device to device.
+
+use crate::group::{
+    Copy, LAYOUT, Main, compare, connect, impatient, is_level, mapping, now_ns, stream, tick, until,
+    until_level,
+};
+use crate::nodes::{PATIENCE, devices};
+use dataplane::cache::reader::{Cursor, Next, Reader};
+use drivers::rdma::Status;
+use drivers::rdma::link::{LinkError, PrimaryEnd};
+use drivers::tcp_link;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+#[test]
+fn a_standby_takes_an_image_and_follows_round_the_ring() {
+    let Some(devices) = devices() else { return };
+    let mappings = [mapping(), mapping()];
+    let mut main = Main::new(&devices[0], &mappings[0], 1);
+    let mut copy = Copy::new(&devices[1], &mappings[1]);
+    main.write(700);
+    let began = main.reader.tail();
+    let mut ends = connect(&mut main, &mut copy);
+    until_level(&mut main, &mut copy, &mut ends);
+    compare(&main.reader, &copy.reader, began);
+    assert_eq!((copy.standby.counters().images, main.primary.counters().lapped), (1, 0));
+    assert!(copy.standby.counters().rows >= u64::from(LAYOUT.instruments) * 2);
+    for burst in [1, 1, 2, 8, 9, 1, 40, 99, 100, 150, 3, 250, 1] {
+        main.write(burst);
+        until_level(&mut main, &mut copy, &mut ends);
+        compare(&main.reader, &copy.reader, began);
+    }
+    assert_eq!((copy.standby.counters().images, main.primary.counters().lapped), (1, 0));
+    assert_eq!(copy.standby.counters().ticks, main.reader.tail() - began);
+    assert!(copy.standby.counters().ticks > 2 * LAYOUT.log_ticks);
+}
+
+#[test]
+fn few_ticks_behind_many_wait_until_those_are_proven() {
+    let Some(devices) = devices() else { return };
+    let mappings = [mapping(), mapping()];
+    let mut main = Main::new(&devices[0], &mappings[0], 1);
+    let mut copy = Copy::new(&devices[1], &mappings[1]);
+    let mut ends = connect(&mut main, &mut copy);
+    until_level(&mut main, &mut copy, &mut ends);
+    let before = copy.standby.status().position;
+    // Many, and few behind them, without a look at what is done.
+    for burst in [50, 1, 3, 20, 1] {
+        main.write(burst);
+        main.primary.poll(&mut ends.0, now_ns());
+    }
+    assert_eq!(main.primary.status().sent, before + 75);
+    for _ in 0..1_000 {
+        copy.poll(&mut ends.1).unwrap();
+    }
+    assert_eq!(copy.standby.status().position, before, "nothing was announced");
+    until_level(&mut main, &mut copy, &mut ends);
+    compare(&main.reader, &copy.reader, before);
+}
+
+#[test]
+fn a_log_that_ran_away_is_followed_by_an_image() {
+    let Some(devices) = devices() else { return };
+    let mappings = [mapping(), mapping()];
+    let mut main = Main::new(&devices[0], &mappings[0], 1);
+    let mut copy = Copy::new(&devices[1], &mappings[1]);
+    let mut ends = connect(&mut main, &mut copy);
+    until_level(&mut main, &mut copy, &mut ends);
+    let images = copy.standby.counters().images;
+    for round in 1..4 {
+        main.write(3_000);
+        let began = main.reader.tail();
+        until_level(&mut main, &mut copy, &mut ends);
+        compare(&main.reader, &copy.reader, began);
+        assert_eq!(main.primary.counters().lapped, round);
+        assert_eq!(copy.standby.counters().images, images + round);
+    }
+}
+
+#[test]
+fn what_the_log_overtook_on_its_way_is_never_taken() {
+    let Some(devices) = devices() else { return };
+    let mappings = [mapping(), mapping()];
+    let mut main = Main::new(&devices[0], &mappings[0], 1);
+    let mut copy = Copy::new(&devices[1], &mappings[1]);
+    let mut ends = connect(&mut main, &mut copy);
+    until_level(&mut main, &mut copy, &mut ends);
+    for round in 1..6 {
+        let before = copy.standby.status().position;
+        main.write(100);
+        main.primary.poll(&mut ends.0, now_ns());
+        assert_eq!(main.primary.status().sent, before + 100, "the device may read them from now on");
+        main.write(160);
+        until("it is noticed", || {
+            assert_eq!(copy.standby.status().position, before, "nothing of it was announced");
+            main.poll(&mut ends.0).unwrap();
+            let lapped = main.primary.counters().lapped == round;
+            if !lapped {
+                copy.poll(&mut ends.1).unwrap();
+            }
+            lapped
+        });
+        let began = main.reader.tail();
+        until_level(&mut main, &mut copy, &mut ends);
+        compare(&main.reader, &copy.reader, began);
+    }
+}
+
+#[test]
+fn whoever_reads_the_standbys_log_meanwhile_reads_whole_ticks() {
+    const TICKS: u64 = 30_000;
+    let Some(devices) = devices() else { return };
+    let mappings = [mapping(), mapping()];
+    let mut main = Main::new(&devices[0], &mappings[0], 1);
+    let mut copy = Copy::new(&devices[1], &mappings[1]);
+    let (mut from, mut to) = connect(&mut main, &mut copy);
+    let reader = copy.reader;
+    let is_done = AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let following = scope.spawn(|| {
+            while !is_done.load(Ordering::Acquire) {
+                copy.poll(&mut to).unwrap();
+                std::thread::yield_now();
+            }
+        });
+        let reading = scope.spawn(|| {
+            let mut seen = 0u64;
+            while !is_done.load(Ordering::Acquire) {
+                // From the oldest tick that may be had on, where the device comes next.
+                let mut cursor = Cursor::at(reader.tail().saturating_sub(LAYOUT.log_ticks / 2));
+                while let Next::Tick { tick: found, position } = cursor.next(&reader) {
+                    if position >= u64::from(LAYOUT.instruments) {
+                        assert_eq!(found, tick(found.instrument, found.sequence), "position {position}");
+                        seen += 1;
+                    }
+                }
+                std::thread::yield_now();
+            }
+            seen
+        });
+        let started = Instant::now();
+        let mut burst = 0;
+        while main.reader.tail() < TICKS || !is_sent(&main) {
+            assert!(started.elapsed() < PATIENCE * 2, "{:?}", main.primary.status());
+            if main.reader.tail() < TICKS && main.reader.tail() < main.primary.status().acknowledged + 150 {
+                burst = (burst * 5 + 1) % 31;
+                main.write(burst);
+            }
+            main.poll(&mut from).unwrap();
+            std::thread::yield_now();
+        }
+        is_done.store(true, Ordering::Release);
+        following.join().unwrap();
+        reading.join().unwrap()
+    });
+    assert!(seen > TICKS / 10, "{seen} ticks were read");
+    compare(&main.reader, &copy.reader, copy.reader.tail());
+}
+
+fn is_sent(main: &Main<'_>) -> bool {
+    main.primary.status().level && main.primary.status().acknowledged == main.reader.tail()
+}
+
+#[test]
+fn an_old_primary_that_goes_on_changes_nothing() {
+    let Some(devices) = devices() else { return };
+    let mappings = [mapping(), mapping()];
+    let later_mapping = mapping();
+    let mut old = Main::new(&devices[0], &mappings[0], 1);
+    let mut later = Main::new(&devices[0], &later_mapping, 2);
+    let mut copy = Copy::new(&devices[1], &mappings[1]);
+    let (mut old_from, mut old_to) = connect(&mut old, &mut copy);
+    {
+        let mut ends = (old_from, old_to);
+        until_level(&mut old, &mut copy, &mut ends);
+        (old_from, old_to) = ends;
+    }
+    later.write(300);
+    // Ticks are under way when the standby goes over to the later term.
+    old.write(60);
+    old.primary.poll(&mut old_from, now_ns());
+    drop(old_to);
+    let log = |copy: &Copy<'_>| {
+        let log = LAYOUT.log_cells();
+        copy.mapping.cells()[log].iter().map(|cell| cell.load()).collect::<Vec<_>>()
+    };
+    let fenced = log(&copy);
+    // The old one does not look at what comes back.
+    old.write(1);
+    old.primary.poll(&mut old_from, now_ns());
+    old.write(30);
+    old.primary.poll(&mut old_from, now_ns());
+    let mut failure = None;
+    until("the old primary is refused", || {
+        failure =
+            failure.take().or(old_from.fill().err().filter(|error| matches!(error, LinkError::Write(_))));
+        failure.is_some()
+    });
+    assert_eq!(log(&copy), fenced, "not one cell has changed");
+
+    let began = later.reader.tail();
+    let mut ends = connect(&mut later, &mut copy);
+    until_level(&mut later, &mut copy, &mut ends);
+    for burst in [1, 20, 70, 5] {
+        later.write(burst);
+        old.write(1);
+        old_from.fill().ok();
+        old.primary.poll(&mut old_from, now_ns());
+        until_level(&mut later, &mut copy, &mut ends);
+        compare(&later.reader, &copy.reader, began);
+    }
+    assert_eq!(copy.standby.status().term, 2);
+    // By a connection it fares no better.
+    drop(ends);
+    let mut ends = connect(&mut old, &mut copy);
+    until("the later term is heard of", || {
+        old.poll(&mut ends.0).unwrap();
+        copy.poll(&mut ends.1).ok();
+        old.primary.status().later_term == 2
+    });
+    compare(&later.reader, &copy.reader, began);
+}
+
+#[test]
+fn a_peer_that_is_gone_is_noticed_and_comes_back() {
+    let Some(devices) = devices() else { return };
+    let mappings = [mapping(), mapping()];
+    let mut main = Main::new(&devices[0], &mappings[0], 1);
+    let mut copy = Copy::new(&devices[1], &mappings[1]);
+    let mut ends = connect(&mut main, &mut copy);
+    until_level(&mut main, &mut copy, &mut ends);
+    let images = copy.standby.counters().images;
+
+    drop(ends.1);
+    main.write(5);
+    let mut failure = None;
+    until("the primary notices", || {
+        failure = main.poll(&mut ends.0).err();
+        failure.is_some()
+    });
+    drop(ends.0);
+    let mut ends = connect(&mut main, &mut copy);
+    until_level(&mut main, &mut copy, &mut ends);
+
+    drop(ends.0);
+    until("the standby notices", || {
+        failure = copy.poll(&mut ends.1).err();
+        failure.is_some()
+    });
+    assert!(matches!(failure, Some(LinkError::Words(tcp_link::LinkError::Closed))), "{failure:?}");
+    drop(ends.1);
+    main.write(90);
+    let mut ends = connect(&mut main, &mut copy);
+    until_level(&mut main, &mut copy, &mut ends);
+    compare(&main.reader, &copy.reader, u64::from(LAYOUT.instruments));
+    assert_eq!(copy.standby.counters().images, images, "the log reached back far enough");
+}
+
+/// Passes on what the standby sends, its introduction with another key.
+fn forge(from: &mut TcpStream, to: &mut TcpStream) {
+    let mut frame = [0; tcp_link::HEADER_BYTES + tcp_link::MESSAGE_BYTES];
+    match from.peek(&mut frame) {
+        Ok(bytes) if bytes == frame.len() => from.read_exact(&mut frame).unwrap(),
+        Ok(_) => return,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+        Err(error) => panic!("{error}"),
+    }
+    let body = tcp_link::HEADER_BYTES;
+    if frame[body] == 7 {
+        frame[body + 4 * 8] ^= 0x55;
+        let checksum = crc32fast::hash(&frame[8..]);
+        frame[4..8].copy_from_slice(&checksum.to_le_bytes());
+    }
+    to.write_all(&frame).unwrap();
+}
+
+#[test]
+fn a_key_that_is_not_the_logs_opens_nothing() {
+    let Some(devices) = devices() else { return };
+    let mappings = [mapping(), mapping()];
+    let mut main = Main::new(&devices[0], &mappings[0], 1);
+    let mut copy = Copy::new(&devices[1], &mappings[1]);
+    let (primary_stream, mut to_primary) = stream();
+    let (mut to_standby, standby_stream) = stream();
+    main.primary.connected();
+    let mut from = PrimaryEnd::new(primary_stream, &main.log, &impatient()).unwrap();
+    let mut to = copy.end(standby_stream);
+    to_primary.set_nonblocking(true).unwrap();
+    to_standby.set_nonblocking(true).unwrap();
+    main.write(20);
+    let (mut failure, mut block) = (None, [0; 4_096]);
+    until("the standby's device refuses", || {
+        forge(&mut to_standby, &mut to_primary);
+        if let Ok(bytes) = to_primary.read(&mut block) {
+            to_standby.write_all(&block[..bytes]).unwrap();
+        }
+        main.write(1);
+        copy.poll(&mut to).ok();
+        failure = main.poll(&mut from).err();
+        failure.is_some()
+    });
+    assert!(matches!(failure, Some(LinkError::Write(Status::RemoteAccess))), "{failure:?}");
+    assert_eq!(copy.standby.counters().ticks, 0);
+    let log = &copy.mapping.cells()[LAYOUT.log_cells()];
+    assert!(log.iter().all(|cell| cell.load().held().is_none()));
+    drop((from, to));
+    let mut ends = connect(&mut main, &mut copy);
+    until_level(&mut main, &mut copy, &mut ends);
+    compare(&main.reader, &copy.reader, copy.reader.tail());
+}
+
+#[test]
+fn where_one_end_has_no_device_ticks_go_by_the_stream() {
+    let Some(devices) = devices() else { return };
+    let mappings = [mapping(), mapping()];
+    let mut main = Main::new(&devices[0], &mappings[0], 1);
+    let mut copy = Copy::new(&devices[1], &mappings[1]);
+    let (one, other) = stream();
+    main.primary.connected();
+    let mut from = PrimaryEnd::new(one, &main.log, &impatient()).unwrap();
+    let mut to = tcp_link::StandbyEnd::new(other, &mut copy.standby).unwrap();
+    main.write(20);
+    until("level by the stream alone", || {
+        main.poll(&mut from).unwrap();
+        to.poll(&mut copy.standby, now_ns, &mut |_| true).unwrap();
+        is_level(&main, &copy)
+    });
+    assert!(!from.is_connected());
+    drop((from, to));
+
+    let (one, other) = stream();
+    main.primary.connected();
+    let mut from = tcp_link::PrimaryEnd::new(one).unwrap();
+    let mut to = copy.end(other);
+    main.write(20);
+    until("level by the stream alone", || {
+        main.writer.keep_alive(now_ns(), 60_000_000_000);
+        from.fill().unwrap();
+        main.primary.poll(&mut from, now_ns());
+        from.flush().unwrap();
+        copy.poll(&mut to).unwrap();
+        is_level(&main, &copy)
+    });
+    assert!(!to.is_connected());
+    compare(&main.reader, &copy.reader, copy.reader.tail() - 20);
+    let again = Reader::open(copy.mapping.cells()).unwrap();
+    assert_eq!(again.tail(), main.reader.tail());
+}
