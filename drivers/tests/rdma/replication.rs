@@ -56,6 +56,10 @@ fn few_ticks_behind_many_wait_until_those_are_proven() {
         copy.poll(&mut ends.1).unwrap();
     }
     assert_eq!(copy.standby.status().position, before, "nothing was announced");
+    let log = &copy.mapping.cells()[LAYOUT.log_cells()];
+    let is_written = |position: u64| log[(position % LAYOUT.log_ticks) as usize].load_at(position).is_some();
+    until("the device has written them", || (before..before + 75).all(is_written));
+    assert!((before..before + 75).all(|position| copy.reader.log_tick(position).is_none()));
     until_level(&mut main, &mut copy, &mut ends);
     compare(&main.reader, &copy.reader, before);
 }
