@@ -35,6 +35,9 @@ const WRITES: u32 = 128;
 /// Announcements that a standby has room for; more of them wait at the primary.
 const RECEIVES: u32 = 512;
 
+/// Once ticks go by the device, the stream is looked at so often at most: it takes a system call, and what it brings is not urgent.
+const STREAM_INTERVAL_NS: u64 = 20_000;
+
 /// What ends a connection.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {

@@ -3,7 +3,8 @@
 use super::flight::Flight;
 use super::introduction::Introduction;
 use super::log_memory::LogMemory;
-use super::{LinkError, WRITES};
+use super::{LinkError, STREAM_INTERVAL_NS, WRITES};
+use crate::clock::SystemClock;
 use crate::rdma::{
     CompletionQueue, QueuePair, QueuePairConfig, RemoteMemory, Source, WRITES_PER_POST_MAX, Write,
 };
@@ -12,6 +13,7 @@ use crate::tcp_link;
 use dataplane::cache::cell::Cell;
 use dataplane::cache::reader::Reader;
 use dataplane::replica::{Copied, Link, Message, Record};
+use dataplane::time::Clock;
 use std::net::TcpStream;
 use std::sync::Arc;
 
@@ -40,6 +42,8 @@ pub struct PrimaryEnd {
     announced: u64,
     /// The device read ticks of which the log may have gone past some: the standby must not take them.
     has_lapped: bool,
+    /// When the stream is looked at again.
+    look_at_ns: u64,
     /// Why nothing more is done; the next call of `fill` tells.
     failure: Option<LinkError>,
 }
@@ -64,6 +68,7 @@ impl PrimaryEnd {
             sent: 0,
             announced: 0,
             has_lapped: false,
+            look_at_ns: 0,
             failure: None,
         })
     }
@@ -78,7 +83,13 @@ impl PrimaryEnd {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        Ok(self.reap()? + self.words.fill()?)
+        let reaped = self.reap()?;
+        let now_ns = SystemClock.monotonic_ns();
+        if self.is_connected() && now_ns < self.look_at_ns {
+            return Ok(reaped);
+        }
+        self.look_at_ns = now_ns + STREAM_INTERVAL_NS;
+        Ok(reaped + self.words.fill()?)
     }
 
     /// Hands words that wait to the kernel; returns how many bytes that are. An error ends the connection.

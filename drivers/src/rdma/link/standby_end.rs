@@ -2,7 +2,7 @@
 
 use super::introduction::Introduction;
 use super::log_memory::LogMemory;
-use super::{LinkError, RECEIVES};
+use super::{LinkError, RECEIVES, STREAM_INTERVAL_NS};
 use crate::rdma::{Completed, CompletionQueue, Device, QueuePair, QueuePairConfig};
 use crate::region::RegionMapping;
 use crate::tcp_link::{self, Received};
@@ -23,6 +23,8 @@ pub struct StandbyEnd {
     completions: CompletionQueue,
     words: tcp_link::StandbyEnd,
     is_connected: bool,
+    /// When the stream is looked at again.
+    look_at_ns: u64,
 }
 
 impl StandbyEnd {
@@ -45,7 +47,7 @@ impl StandbyEnd {
         let mut words = tcp_link::StandbyEnd::silent(stream).map_err(tcp_link::LinkError::from)?;
         words.send(Introduction { endpoint: pair.endpoint(), memory: log.remote() }.to_message());
         words.send(standby.connected());
-        Ok(StandbyEnd { pair, _log: log, completions, words, is_connected: false })
+        Ok(StandbyEnd { pair, _log: log, completions, words, is_connected: false, look_at_ns: 0 })
     }
 
     /// Whether the primary's device writes into this one's memory; else its ticks come by the stream.
@@ -63,15 +65,20 @@ impl StandbyEnd {
         write_down: &mut dyn FnMut(u64) -> bool,
     ) -> Result<usize, LinkError> {
         let announced = self.take_announced(standby);
-        // Ticks are readable before anything else is looked at.
-        self.settle(standby, now_ns());
-        let announced = announced?;
-        let received = self.words.fill()?;
-        let taken = self.take_words(standby, now_ns(), write_down);
-        self.settle(standby, now_ns());
-        taken?;
+        // Ticks are readable before anything else is done.
+        let round_ns = now_ns();
+        self.settle(standby, round_ns);
+        let mut work = announced?;
+        self.pair.post_receives(work, 0)?;
+        if !self.is_connected || round_ns >= self.look_at_ns {
+            self.look_at_ns = round_ns + STREAM_INTERVAL_NS;
+            work += self.words.fill()?;
+            let taken = self.take_words(standby, now_ns(), write_down);
+            self.settle(standby, now_ns());
+            taken?;
+        }
         self.words.flush()?;
-        Ok(announced + received)
+        Ok(work)
     }
 
     fn settle(&mut self, standby: &mut Standby<'_>, now_ns: u64) {
@@ -80,7 +87,7 @@ impl StandbyEnd {
         }
     }
 
-    /// Takes the announcements that are there; returns how many that were.
+    /// Takes the announcements that are there; returns for how many there is no receive any more.
     fn take_announced(&mut self, standby: &mut Standby<'_>) -> Result<usize, LinkError> {
         let (mut announced, mut newest) = (0, 0);
         while let Some(completion) = self.completions.poll()? {
@@ -90,7 +97,6 @@ impl StandbyEnd {
             }
         }
         if announced != 0 {
-            self.pair.post_receives(announced, 0)?;
             let upto = position_near(standby.status().position, newest);
             standby.announced(upto).map_err(tcp_link::LinkError::from)?;
         }
@@ -112,7 +118,8 @@ impl StandbyEnd {
                 }
                 Received::Message(message @ Message::Begin { .. }) => {
                     // What was announced before it belongs to what was before it.
-                    self.take_announced(standby)?;
+                    let announced = self.take_announced(standby)?;
+                    self.pair.post_receives(announced, 0)?;
                     standby.take(message, now_ns, write_down).map_err(tcp_link::LinkError::from)?;
                 }
                 other => other.give(standby, now_ns, write_down).map_err(tcp_link::LinkError::from)?,
