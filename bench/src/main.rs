@@ -71,7 +71,7 @@ enum What {
     /// One round of the DPDK port alone: what `receive` starts
     #[value(hide = true)]
     ReceiveOnce,
-    /// Bare RDMA, against perftest: what scripts/bench-rdma starts
+    /// Bare RDMA against perftest, and replication against bare RDMA: what scripts/bench-rdma starts
     #[value(hide = true)]
     Rdma,
 }

@@ -1,8 +1,11 @@
-//! Bare RDMA between two queue pairs: a ping of one tick, and a stream of writes, against perftest on the same devices.
+//! Bare RDMA between two queue pairs: a ping of one tick, and a stream of writes, against perftest on the same devices. Then
+//! replication over it, against the bare one.
 //!
 //! The devices are RDMA_DEVICE (`NAME`, or `NAME,NAME`), else rxe0 and rxe1.
 
-use crate::report::Line;
+mod link;
+
+use crate::report::{Goal, Line};
 use crate::sample::{Sample, take_turns};
 use drivers::rdma::{
     Access, Completed, CompletionQueue, Device, DeviceConfig, MemoryRegion, QueuePair, QueuePairConfig,
@@ -191,6 +194,7 @@ pub fn run(rounds: usize) -> Vec<Line> {
         || ping(devices),
         // t_typical, µs.
         || perftest(devices, "ib_write_lat", &latency, 4) * 1e3,
+        None,
     )];
     for (what, bytes, writes) in [
         ("RDMA: a stream of 64 B, ns a write", TICK_BYTES, 16_000),
@@ -206,8 +210,25 @@ pub fn run(rounds: usize) -> Vec<Line> {
             || stream(devices, bytes, writes),
             // Million messages a second.
             || 1e3 / perftest(devices, "ib_write_bw", &bandwidth, 4),
+            None,
         ));
     }
+    lines.push(line(
+        "RDMA link: published → in the standby's table",
+        "64 B and an immediate, one way",
+        rounds,
+        || link::latency(devices, PINGS),
+        || ping(devices),
+        Some(Goal::TimeAtMost(1.25)),
+    ));
+    lines.push(line(
+        "RDMA link: a log that is behind, ns a tick",
+        "a stream of 64 KiB",
+        rounds,
+        || link::bulk(devices, 10),
+        || stream(devices, BLOCK_BYTES, 640) / (BLOCK_BYTES / TICK_BYTES) as f64,
+        Some(Goal::RateAtLeast(0.9)),
+    ));
     lines
 }
 
@@ -217,8 +238,9 @@ fn line(
     rounds: usize,
     our_round: impl FnMut() -> f64,
     their_round: impl FnMut() -> f64,
+    goal: Option<Goal>,
 ) -> Line {
     let samples = take_turns(rounds, vec![("ours", Box::new(our_round)), (theirs, Box::new(their_round))]);
     let [ours, theirs] = <[Sample; 2]>::try_from(samples).expect("two contenders");
-    Line { what: what.to_owned(), theirs: Some((theirs.name.clone(), theirs.median_ns())), ours, goal: None }
+    Line { what: what.to_owned(), theirs: Some((theirs.name.clone(), theirs.median_ns())), ours, goal }
 }
