@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::cache::writer::Writer;
 use crate::feed::{ArbiterConfig, Arrival, ConfigError, Feed, Protocol};
@@ -87,6 +88,8 @@ pub struct Worker<'m, P, C, F: Prefetch> {
     clock: C,
     /// For how long the region may be believed after each round.
     valid_for_ns: u64,
+    /// No row is believed past this time, whatever the worker does: the lease of a primary.
+    lease_until_ns: Arc<AtomicU64>,
     telemetry: Arc<Telemetry>,
     /// Whether latencies are taken: two more looks at the clock for each burst.
     measures: bool,
@@ -151,6 +154,7 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
             cycled_ns: clock.monotonic_ns(),
             clock,
             valid_for_ns,
+            lease_until_ns: Arc::new(AtomicU64::new(u64::MAX)),
             telemetry,
             measures: true,
             device_counters_ns: 0,
@@ -160,6 +164,11 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
 
     pub fn telemetry(&self) -> &Arc<Telemetry> {
         &self.telemetry
+    }
+
+    /// Until when (`CLOCK_MONOTONIC`) the region may be believed at most; whoever grants it moves it on.
+    pub fn lease_until_ns(&self) -> &Arc<AtomicU64> {
+        &self.lease_until_ns
     }
 
     /// Takes no latencies from now on, to see what taking them costs.
@@ -189,7 +198,8 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
         }
         let now_ns = self.clock.monotonic_ns();
         self.poll_timers(now_ns);
-        self.writer.keep_alive(now_ns, self.valid_for_ns);
+        let leased_ns = self.lease_until_ns.load(Ordering::Acquire).saturating_sub(now_ns);
+        self.writer.keep_alive(now_ns, self.valid_for_ns.min(leased_ns));
         self.count_cycle(now_ns, frames);
         frames
     }

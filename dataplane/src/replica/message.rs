@@ -4,8 +4,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Standby: who I am, and what I have: the log of `term` below `position` (0 = nothing of use). `heard` is the latest term
-    /// that I know of, `layout` is [`Layout::hash`](crate::cache::region::Layout::hash).
-    Hello { protocol: u64, layout: u64, heard: u64, term: u64, position: u64 },
+    /// that I know of, `layout` is [`Layout::hash`](crate::cache::region::Layout::hash), `node` is [`node_id`](super::node_id)
+    /// of my name.
+    Hello { protocol: u64, layout: u64, heard: u64, term: u64, position: u64, node: u64 },
     /// Standby: I have everything below `position`; my time is `clock_ns` (its own, and for its own use).
     Ack { session: u64, position: u64, clock_ns: u64 },
     /// Primary: this is term `term`. Your log goes on at `from`: where you are, or with an image (`image`), before which
@@ -16,6 +17,8 @@ pub enum Message {
     /// Primary: once you are at `tail`, you may be believed until `valid_for_ns` after `echo_ns`, the time of your last
     /// acknowledgement.
     Alive { session: u64, tail: u64, echo_ns: u64, valid_for_ns: u64 },
+    /// Primary: you have all there is, up to `at`, and I have given up: be the primary of `term`.
+    HandOver { session: u64, term: u64, at: u64 },
     /// Primary: you can't be a standby of mine.
     Refuse { refusal: Refusal, term: u64 },
     /// Either: what the two ends of a link have to tell each other, before all else. The state machines never see it.
@@ -34,11 +37,13 @@ pub enum Refusal {
     Layout = 2,
     #[error("it has heard of a later term: the primary is no longer the primary")]
     Term = 3,
+    #[error("its name is not among the primary's peers: add it there, in [replica] peers or by `tickplane peer add`")]
+    Stranger = 4,
 }
 
 impl Refusal {
     fn from_word(word: u64) -> Option<Refusal> {
-        [Refusal::Protocol, Refusal::Layout, Refusal::Term]
+        [Refusal::Protocol, Refusal::Layout, Refusal::Term, Refusal::Stranger]
             .into_iter()
             .find(|refusal| *refusal as u64 == word)
     }
@@ -47,8 +52,8 @@ impl Refusal {
 impl Message {
     pub fn to_words(self) -> [u64; 7] {
         match self {
-            Message::Hello { protocol, layout, heard, term, position } => {
-                [1, protocol, layout, heard, term, position, 0]
+            Message::Hello { protocol, layout, heard, term, position, node } => {
+                [1, protocol, layout, heard, term, position, node]
             }
             Message::Ack { session, position, clock_ns } => [2, session, position, clock_ns, 0, 0, 0],
             Message::Begin { session, term, from, image } => [3, session, term, from, image.into(), 0, 0],
@@ -58,14 +63,15 @@ impl Message {
             }
             Message::Refuse { refusal, term } => [6, refusal as u64, term, 0, 0, 0, 0],
             Message::Link([a, b, c, d, e, f]) => [7, a, b, c, d, e, f],
+            Message::HandOver { session, term, at } => [8, session, term, at, 0, 0, 0],
         }
     }
 
     /// `None` = no message of this version.
     pub fn from_words(words: [u64; 7]) -> Option<Message> {
         Some(match words {
-            [1, protocol, layout, heard, term, position, 0] => {
-                Message::Hello { protocol, layout, heard, term, position }
+            [1, protocol, layout, heard, term, position, node] => {
+                Message::Hello { protocol, layout, heard, term, position, node }
             }
             [2, session, position, clock_ns, 0, 0, 0] => Message::Ack { session, position, clock_ns },
             [3, session, term, from, image @ 0..=1, 0, 0] => {
@@ -77,6 +83,7 @@ impl Message {
             }
             [6, refusal, term, 0, 0, 0, 0] => Message::Refuse { refusal: Refusal::from_word(refusal)?, term },
             [7, a, b, c, d, e, f] => Message::Link([a, b, c, d, e, f]),
+            [8, session, term, at, 0, 0, 0] => Message::HandOver { session, term, at },
             _ => return None,
         })
     }
@@ -90,7 +97,7 @@ mod tests {
     proptest! {
         #[test]
         fn words_that_are_a_message_come_back(
-            kind in 0..9_u64, words in prop::array::uniform6(prop::sample::select(vec![0, 0, 1, 2, 3, u64::MAX])),
+            kind in 0..10_u64, words in prop::array::uniform6(prop::sample::select(vec![0, 0, 1, 2, 3, u64::MAX])),
         ) {
             let [a, b, c, d, e, f] = words;
             let words = [kind, a, b, c, d, e, f];
@@ -103,7 +110,7 @@ mod tests {
     #[test]
     fn every_kind_comes_back() {
         let messages = [
-            Message::Hello { protocol: 1, layout: 2, heard: 3, term: 4, position: 5 },
+            Message::Hello { protocol: 1, layout: 2, heard: 3, term: 4, position: 5, node: 6 },
             Message::Ack { session: 1, position: 2, clock_ns: 3 },
             Message::Begin { session: 1, term: 2, from: 3, image: true },
             Message::Begin { session: 1, term: 2, from: 3, image: false },
@@ -112,6 +119,8 @@ mod tests {
             Message::Refuse { refusal: Refusal::Protocol, term: 2 },
             Message::Refuse { refusal: Refusal::Layout, term: 2 },
             Message::Refuse { refusal: Refusal::Term, term: 2 },
+            Message::Refuse { refusal: Refusal::Stranger, term: 2 },
+            Message::HandOver { session: 1, term: 2, at: 3 },
             Message::Link([1, 2, 3, 4, 5, 6]),
         ];
         for message in messages {

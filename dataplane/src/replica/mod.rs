@@ -32,4 +32,10 @@ pub use primary::{Lineage, Primary, PrimaryCounters, PrimaryLimits, PrimaryStatu
 pub use standby::{Standby, StandbyCounters, StandbyError, StandbyStatus};
 
 /// Changes with every change of what is said between nodes.
-pub const PROTOCOL: u64 = 2;
+pub const PROTOCOL: u64 = 3;
+
+/// What a node is called on the wire: FNV-1a of its name, 64 bits, never 0.
+pub fn node_id(name: &str) -> u64 {
+    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, hash).max(1)
+}

@@ -62,6 +62,8 @@ pub struct PrimaryStatus {
     pub connected: bool,
     /// A later term that the peer has heard of; 0 = none.
     pub later_term: u64,
+    /// Who it says that it is; 0 = it has not said.
+    pub node: u64,
     /// Why it was not taken on its last connection.
     pub refusal: Option<Refusal>,
 }
@@ -98,6 +100,8 @@ pub struct Primary<'m> {
     told_echo_ns: u64,
     level_said: bool,
     later_term: u64,
+    /// Who the peer says that it is; 0 = it has no name.
+    node: u64,
     unsent: Option<Message>,
     counters: PrimaryCounters,
 }
@@ -120,6 +124,7 @@ impl<'m> Primary<'m> {
             told_echo_ns: 0,
             level_said: false,
             later_term: 0,
+            node: 0,
             unsent: None,
             counters: PrimaryCounters::default(),
         }
@@ -143,6 +148,7 @@ impl<'m> Primary<'m> {
             level: matches!(self.phase, Phase::Log(level) if self.acknowledged >= level),
             connected: !matches!(self.phase, Phase::Silent | Phase::Refused(_)),
             later_term: self.later_term,
+            node: self.node,
             refusal: match self.phase {
                 Phase::Refused(refusal) => Some(refusal),
                 _ => None,
@@ -173,9 +179,11 @@ impl<'m> Primary<'m> {
         work
     }
 
-    fn take(&mut self, message: Message) {
+    /// Takes what the peer says.
+    pub fn take(&mut self, message: Message) {
         match message {
-            Message::Hello { protocol, layout, heard, term, position } => {
+            Message::Hello { protocol, layout, heard, term, position, node } => {
+                self.node = node;
                 let refusal = if protocol != PROTOCOL {
                     Some(Refusal::Protocol)
                 } else if layout != self.reader.layout().hash() {
@@ -187,10 +195,7 @@ impl<'m> Primary<'m> {
                     None
                 };
                 if let Some(refusal) = refusal {
-                    self.counters.refused += 1;
-                    self.phase = Phase::Refused(refusal);
-                    self.unsent = Some(Message::Refuse { refusal, term: self.lineage.term });
-                    return;
+                    return self.refuse(refusal);
                 }
                 let tail = self.reader.tail();
                 let reaches =
@@ -214,6 +219,30 @@ impl<'m> Primary<'m> {
             }
             _ => {}
         }
+    }
+
+    /// Sends the peer away, whatever it was told before.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        self.counters.refused += 1;
+        self.phase = Phase::Refused(refusal);
+        self.unsent = Some(Message::Refuse { refusal, term: self.lineage.term });
+    }
+
+    /// Whether the peer has all that there is.
+    pub fn has_all(&self) -> bool {
+        let is_level = matches!(self.phase, Phase::Log(level) if self.level_said && self.acknowledged >= level);
+        is_level && self.unsent.is_none() && self.acknowledged == self.reader.tail()
+    }
+
+    /// Makes the peer the primary of `term`, a later one. Nothing may be published any more. False = the peer lacks
+    /// something still.
+    pub fn hand_over(&mut self, term: u64) -> bool {
+        let (session, at) = (self.session, self.acknowledged);
+        let has_all = self.has_all();
+        if has_all {
+            self.unsent = Some(Message::HandOver { session, term, at });
+        }
+        has_all
     }
 
     fn begin(&mut self, from: u64, image: bool) {

@@ -54,6 +54,8 @@ pub struct StandbyStatus {
 #[derive(Debug)]
 pub struct Standby<'m> {
     follower: Follower<'m>,
+    /// Who this node is; 0 = it has no name.
+    node: u64,
     /// The latest term that was heard of, and written down.
     term: u64,
     /// The session of the present connection; 0 = it has not begun.
@@ -66,6 +68,8 @@ pub struct Standby<'m> {
     is_filling: bool,
     /// From this position on belief may be extended until then.
     lent: Option<(u64, u64)>,
+    /// The term that the primary has handed over to this node.
+    handed_over: Option<u64>,
     primary_tail: u64,
     acknowledged: u64,
     acknowledged_ns: u64,
@@ -77,12 +81,14 @@ impl<'m> Standby<'m> {
     pub fn new(follower: Follower<'m>, term: u64) -> Standby<'m> {
         Standby {
             follower,
+            node: 0,
             term,
             session: 0,
             log_term: 0,
             level_at: None,
             is_filling: false,
             lent: None,
+            handed_over: None,
             primary_tail: 0,
             acknowledged: 0,
             acknowledged_ns: 0,
@@ -94,6 +100,11 @@ impl<'m> Standby<'m> {
     pub fn after_primary(follower: Follower<'m>, term: u64) -> Standby<'m> {
         let level_at = Some(follower.position());
         Standby { log_term: term, level_at, ..Standby::new(follower, term) }
+    }
+
+    /// The same with a name: [`node_id`](super::node_id) of it.
+    pub fn named(self, node: u64) -> Standby<'m> {
+        Standby { node, ..self }
     }
 
     pub fn counters(&self) -> StandbyCounters {
@@ -108,6 +119,11 @@ impl<'m> Standby<'m> {
             level: self.is_level(),
             primary_tail: self.primary_tail,
         }
+    }
+
+    /// The term of which the primary wants this node to be the primary: it has given up, and holds no more than is here.
+    pub fn handed_over(&self) -> Option<u64> {
+        self.handed_over
     }
 
     /// The term whose log the region holds; 0 = none yet.
@@ -128,11 +144,11 @@ impl<'m> Standby<'m> {
     pub fn connected(&mut self) -> Message {
         self.counters.connections += 1;
         self.session = 0;
-        self.lent = None;
+        (self.lent, self.handed_over) = (None, None);
         // Short of the level, rows may be missing, or be newer than any log that this node will ever see.
         let term = if self.is_level() { self.log_term } else { 0 };
         let (layout, position) = (self.follower.layout().hash(), self.follower.position());
-        Message::Hello { protocol: PROTOCOL, layout, heard: self.term, term, position }
+        Message::Hello { protocol: PROTOCOL, layout, heard: self.term, term, position, node: self.node }
     }
 
     /// Accepts a term, and with it no earlier one any more. `write_down` makes it outlast a crash.
@@ -147,7 +163,7 @@ impl<'m> Standby<'m> {
             }
             self.term = term;
             // Whoever sent until now is fenced.
-            (self.session, self.lent) = (0, None);
+            (self.session, self.lent, self.handed_over) = (0, None, None);
         }
         Ok(())
     }
@@ -180,6 +196,11 @@ impl<'m> Standby<'m> {
                 self.lent = Some((tail, echo_ns.saturating_add(valid_for_ns)));
                 self.settle();
                 Ok(())
+            }
+            Message::HandOver { session, term, at } if session == self.session => {
+                let has_all = at == self.follower.position() && self.is_level();
+                self.handed_over = (has_all && term > self.term).then_some(term);
+                self.handed_over.map(drop).ok_or(StandbyError::OutOfTurn)
             }
             Message::Refuse { refusal, .. } => Err(StandbyError::Refused(refusal)),
             _ => Err(StandbyError::OutOfTurn),
@@ -283,6 +304,20 @@ impl<'m> Standby<'m> {
     pub fn retire(&mut self) {
         self.lent = None;
         self.follower.believe_until(0);
+    }
+
+    /// Whether nothing has ever been taken: no other node has a log that this one could go on with, as far as it knows.
+    pub fn is_fresh(&self) -> bool {
+        self.log_term == 0 && self.follower.position() == 0
+    }
+
+    /// Begins the group's first log, of `term`, in a region that is [fresh](Standby::is_fresh); else as
+    /// [`Standby::into_primary`].
+    pub fn into_first_primary(self, term: u64) -> Result<(Writer<'m>, Lineage), Box<Standby<'m>>> {
+        match self.is_fresh() && term > self.term {
+            true => Ok((self.follower.into_writer(), Lineage::first(term))),
+            false => self.into_primary(term),
+        }
     }
 
     /// Becomes the primary of `term`, which must be later than all that were heard of, and written down: the log goes on where

@@ -7,7 +7,9 @@ use dataplane::cache::reader::{Cursor, Next, Reader};
 use dataplane::cache::region::Layout;
 use dataplane::cache::tick::{Definition, Quote, Tick};
 use dataplane::cache::writer::Writer;
-use dataplane::replica::{Message, PROTOCOL, Record, Refusal, Standby, StandbyError};
+use dataplane::replica::{
+    Lineage, Message, PROTOCOL, Primary, PrimaryLimits, Record, Refusal, Standby, StandbyError, node_id,
+};
 
 fn cells() -> Vec<Cell> {
     (0..LAYOUT.cells()).map(|_| Cell::default()).collect()
@@ -202,7 +204,6 @@ fn a_promoted_follower_goes_on_where_the_log_ended() {
 #[test]
 fn a_node_of_another_kind_is_refused_with_the_reason() {
     use crate::network::{Connection, PrimaryEnd};
-    use dataplane::replica::{Lineage, Primary, PrimaryLimits};
     let cells = cells();
     let _writer = Writer::format(&cells, LAYOUT, 1).unwrap();
     let limits = PrimaryLimits { window_ticks: 8, valid_for_ns: 100 };
@@ -216,7 +217,7 @@ fn a_node_of_another_kind_is_refused_with_the_reason() {
     ] {
         let mut connection = Connection::default();
         primary.connected();
-        connection.answer(Message::Hello { protocol, layout, heard, term: 0, position: 0 }, 0);
+        connection.answer(Message::Hello { protocol, layout, heard, term: 0, position: 0, node: 9 }, 0);
         primary.poll(&mut PrimaryEnd { connection: &mut connection, now_ns: 1, delay_ns: 0 }, 1);
         let said = connection.to_standby.pop(1).unwrap();
         assert!(
@@ -226,4 +227,58 @@ fn a_node_of_another_kind_is_refused_with_the_reason() {
         assert_eq!((primary.status().connected, primary.status().refusal), (false, Some(refusal)));
     }
     assert_eq!((primary.counters().refused, primary.status().later_term), (3, 4));
+}
+
+#[test]
+fn a_standby_that_has_everything_can_be_handed_the_next_term_and_no_other() {
+    let cells = cells();
+    let mut standby = standby(&cells);
+    standby.connected();
+    standby.take(begin(1, 2, 0, true), 5, &mut |_| true).unwrap();
+    standby.ticks(&[record(0, quote(0, 1))]).unwrap();
+    let hand_over = |term, at| Message::HandOver { session: 1, term, at };
+    assert_eq!(standby.take(hand_over(3, 1), 6, &mut |_| true), Err(StandbyError::OutOfTurn), "not level");
+    standby.take(Message::Level { session: 1, at: 1 }, 6, &mut |_| true).unwrap();
+    for wrong in [hand_over(3, 0), hand_over(3, 2), hand_over(2, 1)] {
+        assert_eq!(standby.take(wrong, 6, &mut |_| true), Err(StandbyError::OutOfTurn));
+        assert_eq!(standby.handed_over(), None);
+    }
+    standby.take(hand_over(3, 1), 6, &mut |_| true).unwrap();
+    assert_eq!(standby.handed_over(), Some(3));
+    let (_, lineage) = standby.into_primary(3).unwrap();
+    assert_eq!((lineage.term, lineage.start, lineage.before), (3, 1, 2));
+}
+
+#[test]
+fn a_primary_hands_over_only_what_has_arrived_whole() {
+    use crate::network::{Connection, Packet, PrimaryEnd};
+    let (own, other) = (cells(), cells());
+    let mut writer = Writer::format(&own, LAYOUT, 1).unwrap();
+    let limits = PrimaryLimits { window_ticks: 8, valid_for_ns: 100 };
+    let mut primary = Primary::new(Reader::open(&own).unwrap(), Lineage::first(1), limits);
+    let mut standby = standby(&other).named(node_id("b"));
+    let mut connection = Connection::default();
+    primary.connected();
+    connection.answer(standby.connected(), 0);
+    let mut round = |primary: &mut Primary<'_>, standby: &mut Standby<'_>, now_ns| {
+        primary.poll(&mut PrimaryEnd { connection: &mut connection, now_ns, delay_ns: 0 }, now_ns);
+        while let Some(packet) = connection.to_standby.pop(now_ns) {
+            match packet {
+                Packet::Message(message) => standby.take(message, now_ns, &mut |_| true).unwrap(),
+                Packet::Rows(rows) => standby.rows(&rows).unwrap(),
+                Packet::Ticks(ticks) => standby.ticks(&ticks).unwrap(),
+            }
+        }
+        standby.settle_round(now_ns).into_iter().for_each(|message| connection.answer(message, now_ns));
+    };
+    (1..5).for_each(|now_ns| round(&mut primary, &mut standby, now_ns));
+    assert!(primary.has_all(), "{:?}", primary.status());
+    assert_eq!(primary.status().node, node_id("b"));
+    writer.publish(&quote(0, 1));
+    writer.commit();
+    assert!(!primary.hand_over(2), "a tick has not arrived");
+    (5..9).for_each(|now_ns| round(&mut primary, &mut standby, now_ns));
+    assert!(primary.hand_over(2));
+    round(&mut primary, &mut standby, 9);
+    assert_eq!(standby.handed_over(), Some(2));
 }
