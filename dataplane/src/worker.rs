@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::cache::reader::Reader;
 use crate::cache::writer::Writer;
-use crate::feed::{ArbiterConfig, Arrival, ConfigError, Feed, Protocol};
+use crate::feed::{ArbiterConfig, Arrival, ConfigError, Feed, Protocol, Target, Transferred};
 use crate::hint::Prefetch;
 use crate::host::Host;
 use crate::limits::{BURST_MAX, FEEDS_MAX, FRAME_BYTES_MAX, LINES_MAX, PORTS_MAX};
@@ -323,6 +324,41 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
     /// Nothing will ever come any more.
     pub fn is_exhausted(&self) -> bool {
         self.stations.iter().all(|station| station.port.is_exhausted())
+    }
+
+    /// A hot standby becomes the primary: what it has published for itself goes on in the group's region, tick for tick, or
+    /// behind a declared loss. Called between rounds, with the writer of that region, which has the layout of the present one;
+    /// returns what became of each feed, and the present writer. The region is believed from the next round on. Allocates.
+    pub fn take_over(&mut self, writer: Writer<'m>) -> (Vec<Transferred>, Writer<'m>) {
+        self.go_on(writer, Target::Group)
+    }
+
+    /// The primary becomes a hot standby: it goes on in the region of `shadow`, whatever that held, and gives back the writer
+    /// of the group's. Called between rounds. Allocates.
+    pub fn give_up(&mut self, shadow: Writer<'m>) -> Writer<'m> {
+        let mut shadow = shadow.into_follower();
+        shadow.restart(0);
+        self.go_on(shadow.into_writer(), Target::Empty).1
+    }
+
+    /// Whether the group's region has something that has not come here yet: a hot standby that polls on for a while before it
+    /// takes over may have no loss to declare.
+    pub fn is_behind(&mut self, group: &Reader<'_>) -> bool {
+        let own = self.writer.reader();
+        self.feeds.iter_mut().any(|feed| feed.is_behind(own, *group))
+    }
+
+    fn go_on(&mut self, mut writer: Writer<'m>, target: Target) -> (Vec<Transferred>, Writer<'m>) {
+        assert_eq!(writer.layout().feeds, self.writer.layout().feeds, "both regions have the same feeds");
+        self.telemetry.worker.ticks.add(self.writer.commit());
+        let before = self.writer.reader();
+        let feeds = self.feeds.iter_mut().map(|feed| feed.transfer(before, &mut writer, target)).collect();
+        let ticks = writer.commit();
+        self.telemetry.worker.ticks.add(ticks);
+        if ticks != 0 {
+            writer.stamp_burst(self.clock.monotonic_ns());
+        }
+        (feeds, std::mem::replace(&mut self.writer, writer))
     }
 
     /// The orderly end: every row becomes stale, and the hosts leave their groups, which takes further rounds until

@@ -17,6 +17,7 @@ pub fn feed_reason(reason: Reason) -> RowReason {
         Reason::LateStart => RowReason::LateStart,
         Reason::Malformed => RowReason::Malformed,
         Reason::LimitFull => RowReason::LimitFull,
+        Reason::TakenOver => RowReason::TakenOver,
     }
 }
 

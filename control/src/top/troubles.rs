@@ -100,6 +100,10 @@ fn of_feed(feed: &Feed, troubles: &mut Vec<Trouble>) {
         RowReason::LateStart => troubles.push(warning(format!("{name}: joined late, rows are partial"))),
         RowReason::Malformed => troubles.push(bad(format!("{name}: malformed messages, rows are suspect"))),
         RowReason::LimitFull => troubles.push(bad(format!("{name}: a limit was full, rows are suspect"))),
+        RowReason::TakenOver => {
+            let text = "another node took over and may lack updates: rows are suspect until told again";
+            troubles.push(warning(format!("{name}: {text}")));
+        }
         _ => {}
     }
     for (counter, text) in [

@@ -51,6 +51,10 @@ pub struct Reader<'m> {
 }
 
 impl<'m> Reader<'m> {
+    pub(super) fn over(region: Region<'m>) -> Reader<'m> {
+        Reader { region }
+    }
+
     pub fn open(cells: &'m [Cell]) -> Result<Reader<'m>, RegionError> {
         Ok(Reader { region: Region::open(cells)? })
     }
@@ -99,6 +103,13 @@ impl<'m> Reader<'m> {
             return None;
         }
         self.judge(position, tick, now_ns)
+    }
+
+    /// A row with its position, from whichever session; `None` if nothing was ever there.
+    #[inline]
+    pub fn held(&self, instrument: u32, kind: Kind) -> Option<(u64, Tick)> {
+        let is_row = (kind as usize) < Kind::ROWS && instrument < self.region.layout.instruments;
+        is_row.then(|| self.region.row(instrument, kind).load().held()).flatten()
     }
 
     /// What instrument this is, with the judgement on its feed.
@@ -161,6 +172,11 @@ impl<'m> Reader<'m> {
     #[inline]
     pub fn log_tick(&self, position: u64) -> Option<Tick> {
         self.region.log_tick(position)
+    }
+
+    /// What a feed said last of its session and of its state, with the positions.
+    pub(crate) fn feed_held(&self, feed: u16) -> [Option<(u64, Tick)>; 2] {
+        [self.region.session_cell(feed), self.region.feed_state_cell(feed)].map(|cell| cell.load().held())
     }
 
     /// Rows of an image of everything: what each feed says of itself, then the table.

@@ -266,11 +266,19 @@ pub enum Reason {
     Malformed = 3,
     /// A limit (orders, instruments, …) was full.
     LimitFull = 4,
+    /// Another node took over, and could not prove that it has everything that was published before.
+    TakenOver = 5,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 5] =
-        [Reason::None, Reason::Gap, Reason::LateStart, Reason::Malformed, Reason::LimitFull];
+    pub const ALL: [Reason; 6] = [
+        Reason::None,
+        Reason::Gap,
+        Reason::LateStart,
+        Reason::Malformed,
+        Reason::LimitFull,
+        Reason::TakenOver,
+    ];
 
     pub fn from_u8(value: u8) -> Option<Reason> {
         Self::ALL.get(usize::from(value)).copied()

@@ -3,6 +3,7 @@
 use super::cell::Cell;
 use super::directory;
 use super::follower::Follower;
+use super::reader::Reader;
 use super::region::{Layout, Region, RegionError};
 use super::tick::{Definition, FeedState, INSTRUMENT_NONE, Kind, Session, Tick};
 use crate::hint::Prefetch;
@@ -43,6 +44,11 @@ impl<'m> Writer<'m> {
         Follower::over(self.region, self.next, self.bursts, self.instruments)
     }
 
+    /// Reads what it has written.
+    pub fn reader(&self) -> Reader<'m> {
+        Reader::over(self.region)
+    }
+
     /// The position that the next tick will have.
     #[inline(always)]
     pub fn position(&self) -> u64 {
@@ -78,11 +84,11 @@ impl<'m> Writer<'m> {
     }
 
     /// Publishes a row of the present session again as it is, with other flags: what it says is proven, or doubted, by now.
-    /// It keeps the stamps of its last change. False = there is no such row.
-    pub fn renew(&mut self, instrument: u32, kind: Kind, flags: u8) -> bool {
+    /// It keeps the stamps of its last change. False = there is no such row that was published at `since` or later.
+    pub fn renew(&mut self, instrument: u32, kind: Kind, flags: u8, since: u64) -> bool {
         let Some((position, tick)) = self.region.row(instrument, kind).load().held() else { return false };
         let session = self.region.session_cell(tick.feed).load().held();
-        if session.is_none_or(|(began, _)| position < began) {
+        if session.is_none_or(|(began, _)| position < began.max(since)) {
             return false;
         }
         self.publish(&Tick { flags, ..tick });

@@ -2,6 +2,7 @@
 
 use super::delivery::{Delivery, Event};
 use super::publication::Publication;
+use super::renumbering::Renumbering;
 use super::transport::Transport;
 use crate::cache::writer::Writer;
 
@@ -33,6 +34,10 @@ pub trait Decoder {
     fn finish(&mut self, writer: &mut Writer<'_>) {
         let _ = writer;
     }
+
+    /// From now on the feed is published in another region, where its instruments have other numbers. What is published there
+    /// is what was published before.
+    fn renumber(&mut self, numbers: &Renumbering);
 
     /// The big tables' memory, for whoever wants to advise the kernel about it.
     fn memory(&self) -> Vec<&[u8]> {

@@ -10,6 +10,8 @@ use super::itch50::{Itch50, Midnight};
 use super::mdp3::Mdp3;
 use super::records::Records;
 use super::tops16::Tops16;
+use super::transfer::{Target, Transferred};
+use crate::cache::reader::Reader;
 use crate::cache::writer::Writer;
 use crate::hint::Prefetch;
 use crate::telemetry::FeedTelemetry;
@@ -116,6 +118,20 @@ impl<F: Prefetch> Feed<F> {
             feed.decoder.poll(now_ns, writer);
             feed.arbiter.poll(now_ns, &mut Deliverer { decoder: &mut feed.decoder, writer });
         });
+    }
+
+    /// Whether a group's region already has what is yet to come here, if `own` is the region that the feed is published in.
+    pub fn is_behind(&mut self, own: Reader<'_>, group: Reader<'_>) -> bool {
+        each!(self, feed => feed.decoder.publication().is_behind(own, group))
+    }
+
+    /// Goes on in the region of `writer`; `before` is the one until now. Called between bursts: nothing waits to be published.
+    pub fn transfer(&mut self, before: Reader<'_>, writer: &mut Writer<'_>, target: Target) -> Transferred {
+        each!(self, feed => {
+            let (transferred, numbers) = feed.decoder.publication().transfer(before, writer, target);
+            feed.decoder.renumber(&numbers);
+            transferred
+        })
     }
 
     /// Gives up what is still missing: nothing will come any more.

@@ -25,12 +25,16 @@ pub struct Stamp {
 /// One feed's voice.
 #[derive(Debug)]
 pub struct Publication {
-    feed: u16,
+    pub(super) feed: u16,
     /// Decimals that the feed's prices have at least.
     price_decimals: u8,
     /// [`flag::PARTIAL`] in a session that was joined late.
     pub flags: u8,
-    state: FeedState,
+    pub(super) state: FeedState,
+    /// What is published before this position is another node's, and none of what is known here.
+    pub(super) own_from: u64,
+    /// From this position on the log has each tick; before it, what was transferred: the last tick of each row.
+    pub(super) complete_from: u64,
     /// The number that comes next, for the ticks that concern the whole feed.
     pub sequence: u64,
     received_ns: u64,
@@ -46,6 +50,8 @@ impl Publication {
             price_decimals,
             flags: 0,
             state: FeedState::zeroed(),
+            own_from: 0,
+            complete_from: 0,
             sequence: 0,
             received_ns: 0,
             oldest_exchange_ns: u64::MAX,
@@ -128,7 +134,7 @@ impl Publication {
     /// Publishes rows of an instrument again as they are, with `flags` on top of those that all rows of the session have.
     pub fn renew(&self, row: u32, kinds: &[Kind], flags: u8, writer: &mut Writer<'_>) {
         for kind in kinds {
-            self.counters.ticks.add(u64::from(writer.renew(row, *kind, self.flags | flags)));
+            self.counters.ticks.add(u64::from(writer.renew(row, *kind, self.flags | flags, self.own_from)));
         }
     }
 
@@ -253,11 +259,11 @@ impl Publication {
         }
     }
 
-    fn feed_head(&self, sequence: u64, received_ns: u64) -> Tick {
+    pub(super) fn feed_head(&self, sequence: u64, received_ns: u64) -> Tick {
         self.head(INSTRUMENT_NONE, &Stamp { sequence, exchange_ns: 0, received_ns })
     }
 
-    fn publish_state(&self, sequence: u64, received_ns: u64, writer: &mut Writer<'_>) {
+    pub(super) fn publish_state(&self, sequence: u64, received_ns: u64, writer: &mut Writer<'_>) {
         self.publish(&self.feed_head(sequence, received_ns).with_payload(self.state), writer);
     }
 }

@@ -4,13 +4,16 @@ use dataplane::cache::reader::{Reader, State};
 use dataplane::cache::tick::{PRICE_ABSENT, Quote, Status, Trade};
 use dataplane::sim::exchange::{Exchange, Row};
 
-/// Compares every row that is live with the exchange's, and returns how many are not.
+/// Compares every row of the first feed that is live with the exchange's, and returns how many are not.
 pub fn compare(reader: &Reader<'_>, exchange: &Exchange, now_ns: u64) -> usize {
     let mut doubtful = 0;
     let mut rows = 0;
     for row in exchange.dump() {
         rows += 1;
-        let instrument = reader.find(row.symbol).next();
+        let is_its = |instrument: &u32| {
+            reader.definition(*instrument, now_ns).is_some_and(|(row, _)| row.tick.feed == 0)
+        };
+        let instrument = reader.find(row.symbol).find(is_its);
         let Some((instrument, (_, definition))) =
             instrument.and_then(|instrument| Some((instrument, reader.definition(instrument, now_ns)?)))
         else {

@@ -30,8 +30,8 @@ impl Instrument {
         self.row.checked_sub(1)
     }
 
-    pub fn set_row(&mut self, row: u32) {
-        self.row = row + 1;
+    pub fn set_row(&mut self, row: Option<u32>) {
+        self.row = row.map_or(0, |row| row + 1);
     }
 
     /// The best of both sides, as published last.

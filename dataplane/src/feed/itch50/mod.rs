@@ -15,7 +15,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::transport::Moldudp64;
-use super::{Decoder, DecoderCounters, Delivery, Event, Proof, Publication, Stamp};
+use super::{Decoder, DecoderCounters, Delivery, Event, Proof, Publication, Renumbering, Stamp};
 use crate::book::levels::{Levels, PRICE_MAX};
 use crate::book::orders::{Order, Orders};
 use crate::book::{Full, Side};
@@ -312,6 +312,14 @@ impl<F: Prefetch> Decoder for Itch50<F> {
             Event::Gap { from, to } => self.publication.gap(from, to, Proof::Never, writer),
             Event::Condition(condition) => self.publication.condition(condition, writer),
             Event::SessionEnded { .. } => {}
+        }
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        for instrument in &mut self.instruments {
+            if let Some(row) = instrument.row() {
+                instrument.set_row(numbers.row(row));
+            }
         }
     }
 

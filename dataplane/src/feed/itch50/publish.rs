@@ -95,7 +95,7 @@ impl<F: Prefetch> Itch50<F> {
         writer: &mut Writer<'_>,
     ) -> Result<u32, InstrumentsFull> {
         let row = self.publication.row_for(name, &entry.stamp, writer)?;
-        self.instruments[usize::from(native_id)].set_row(row);
+        self.instruments[usize::from(native_id)].set_row(Some(row));
         self.define_row(row, native_id, name, entry, writer);
         Ok(row)
     }

@@ -23,7 +23,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::transport::Mdp3 as Packets;
-use super::{Decoder, DecoderCounters, Delivery, Event, Proof, Publication, Stamp};
+use super::{Decoder, DecoderCounters, Delivery, Event, Proof, Publication, Renumbering, Stamp};
 use crate::cache::tick::{Reason, Trade, flag};
 use crate::cache::writer::Writer;
 use crate::hint::Prefetch;
@@ -353,6 +353,13 @@ impl<F: Prefetch> Decoder for Mdp3<F> {
 
     fn finish(&mut self, writer: &mut Writer<'_>) {
         self.end_open_event(writer);
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        for place in 0..self.instruments.len() {
+            let instrument = &mut self.instruments[place];
+            instrument.set_row(instrument.row().and_then(|row| numbers.row(row)));
+        }
     }
 
     fn memory(&self) -> Vec<&[u8]> {

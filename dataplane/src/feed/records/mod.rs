@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::decoder::Decoder;
 use super::delivery::{Delivery, Event};
 use super::transport::{Moldudp64, SESSION_BYTES};
-use super::{DecoderCounters, Proof, Publication, Stamp};
+use super::{DecoderCounters, Proof, Publication, Renumbering, Stamp};
 use crate::cache::tick::{PRICE_ABSENT, Payload, Quote, Reason, Status, Trade};
 use crate::cache::writer::Writer;
 use crate::wire::record::{Body, Record, RecordError};
@@ -102,6 +102,17 @@ impl Decoder for Records {
     fn messages(&mut self, delivery: Delivery<'_>, writer: &mut Writer<'_>) {
         for (message, sequence) in delivery.messages::<Moldudp64>().zip(delivery.sequence..) {
             self.record(message, sequence, delivery.received_ns, writer);
+        }
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        let before = self.defined.clone();
+        self.defined.fill(false);
+        for row in (0..).zip(&before).filter(|(_, defined)| **defined).filter_map(|(row, _)| numbers.row(row))
+        {
+            if let Some(defined) = self.defined.get_mut(row as usize) {
+                *defined = true;
+            }
         }
     }
 

@@ -17,17 +17,17 @@ pub(super) enum Half {
 pub(super) struct Instrument {
     pub trades: Trades,
     pub status: Status,
-    /// By [`Half`], one above the log's position when it was told last; 0 = not in this session.
+    /// By [`Half`], one above how many losses there had been when it was told last; 0 = not in this session.
     told: [u64; 2],
 }
 
 impl Instrument {
-    pub fn tell(&mut self, half: Half, position: u64) {
-        self.told[half as usize] = position + 1;
+    pub fn tell(&mut self, half: Half, losses: u64) {
+        self.told[half as usize] = losses + 1;
     }
 
-    /// Whether both halves were told at or after that position.
-    pub fn is_told_since(&self, position: u64) -> bool {
-        self.told.iter().all(|told| *told > position)
+    /// Whether both halves were told after so many losses.
+    pub fn is_told_since(&self, losses: u64) -> bool {
+        self.told.iter().all(|told| *told > losses)
     }
 }

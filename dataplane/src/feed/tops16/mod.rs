@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::decoder::Decoder;
 use super::delivery::{Delivery, Event};
 use super::transport::{IexTp, SESSION_BYTES};
-use super::{DecoderCounters, Proof, Publication, Stamp};
+use super::{DecoderCounters, Proof, Publication, Renumbering, Stamp};
 use crate::cache::tick::{self, PRICE_ABSENT, Quote, Reason, Trade, flag};
 use crate::cache::writer::Writer;
 use crate::hint::Prefetch;
@@ -37,8 +37,8 @@ pub struct Tops16<F> {
     symbols: Symbols,
     /// By the symbols' places.
     instruments: Box<[Instrument]>,
-    /// The log's position after the last loss of this session; 0 = nothing was lost.
-    lost_at: u64,
+    /// How often something was lost in this session.
+    losses: u64,
     /// The session was joined late.
     late: bool,
     hints: PhantomData<F>,
@@ -75,7 +75,7 @@ impl<F: Prefetch> Tops16<F> {
             publication: Publication::new(feed, PRICE_DECIMALS, counters),
             symbols: Symbols::new(symbols_max),
             instruments: bytemuck::allocation::zeroed_slice_box(symbols_max),
-            lost_at: 0,
+            losses: 0,
             late: false,
             hints: PhantomData,
         }
@@ -203,15 +203,15 @@ impl<F: Prefetch> Tops16<F> {
 
     fn publish_status(&mut self, known: Known, half: Half, stamp: &Stamp, writer: &mut Writer<'_>) {
         let instrument = &mut self.instruments[known.index];
-        instrument.tell(half, writer.position());
-        let flags = if instrument.is_told_since(self.lost_at) { 0 } else { self.unseen() };
+        instrument.tell(half, self.losses);
+        let flags = if instrument.is_told_since(self.losses) { 0 } else { self.unseen() };
         let status = self.instruments[known.index].status;
         self.publication.publish_row(known.row, flags, status, stamp, writer);
     }
 
     /// The flags of a row that rests on more than the message at hand.
     fn unseen(&self) -> u8 {
-        match (self.lost_at, self.late) {
+        match (self.losses, self.late) {
             (0, false) => 0,
             (0, true) => flag::PARTIAL,
             (1.., _) => flag::SUSPECT,
@@ -222,13 +222,13 @@ impl<F: Prefetch> Tops16<F> {
     fn malformed(&mut self, stamp: &Stamp, writer: &mut Writer<'_>) {
         self.publication.counters().malformed.add(1);
         self.publication.doubt(Reason::Malformed, Proof::EachRow, stamp, writer);
-        self.lost_at = writer.position();
+        self.losses += 1;
     }
 
     fn begin(&mut self, session: [u8; SESSION_BYTES], sequence: u64, late: bool, writer: &mut Writer<'_>) {
         self.instruments[..self.symbols.len()].fill(Instrument::zeroed());
         self.symbols.clear();
-        (self.lost_at, self.late) = (0, late);
+        (self.losses, self.late) = (0, late);
         let day_ns = self.publication.received_ns();
         self.publication.begin(session_name(&session), day_ns, sequence, late, writer);
         // Not every row of a late session is partial here.
@@ -276,11 +276,15 @@ impl<F: Prefetch> Decoder for Tops16<F> {
             Event::SessionStarted { session, sequence, late } => self.begin(session, sequence, late, writer),
             Event::Gap { from, to } => {
                 self.publication.gap(from, to, Proof::EachRow, writer);
-                self.lost_at = writer.position();
+                self.losses += 1;
             }
             Event::Condition(condition) => self.publication.condition(condition, writer),
             Event::SessionEnded { .. } => {}
         }
+    }
+
+    fn renumber(&mut self, numbers: &Renumbering) {
+        self.symbols.renumber(|row| numbers.row(row));
     }
 
     fn memory(&self) -> Vec<&[u8]> {

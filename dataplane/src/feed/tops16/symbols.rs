@@ -71,6 +71,17 @@ impl Symbols {
         (slot.word != 0).then_some((slot.index as usize, slot.row))
     }
 
+    /// The instruments have other numbers in the region. One that has none any more is held no longer, but its place is taken.
+    pub fn renumber(&mut self, row: impl Fn(u32) -> Option<u32>) {
+        let slots = self.slots.clone();
+        self.slots.fill(Slot::zeroed());
+        for slot in slots.iter().filter(|slot| slot.word != 0) {
+            if let Some(row) = row(slot.row) {
+                self.slots[self.slot(slot.word)] = Slot { row, ..*slot };
+            }
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.held as usize
     }
@@ -115,6 +126,19 @@ mod tests {
         symbols.clear();
         assert!(model.keys().all(|word| symbols.find(*word).is_none()));
         assert_eq!(symbols.insert(word(5), 1), Ok(0));
+    }
+
+    #[test]
+    fn instruments_keep_their_places_when_they_are_numbered_anew() {
+        let mut symbols = Symbols::new(8);
+        for word in 1..=8 {
+            assert_eq!(symbols.insert(word, word as u32), Ok(word as usize - 1));
+        }
+        symbols.renumber(|row| (row != 3).then_some(row + 100));
+        for word in (1..=8).filter(|word| *word != 3) {
+            assert_eq!(symbols.find(word), Some((word as usize - 1, word as u32 + 100)));
+        }
+        assert_eq!((symbols.find(3), symbols.insert(3, 0)), (None, Err(SymbolsFull)));
     }
 
     #[test]
