@@ -7,7 +7,7 @@ use crate::report::{Goal, Line};
 use crate::sample::{Sample, take_turns};
 use control::client::{ServerArgs, block_on};
 use control::config::Config;
-use control::replica::View;
+use control::runner::GroupAccess;
 use control::runner::{ServedCache, serve_cache};
 use control::top::{self, TopArgs};
 use control::{server, stop};
@@ -151,8 +151,8 @@ impl Feed {
         let cells = mapping.leak();
         let run = prepare(cells, self.opening.clone(), self.flow.clone(), self.messages, itch50());
         let reader = Reader::open(cells).expect("it is laid out");
-        let (telemetry, replica) = (run.telemetry(), View::default());
-        let cache = ServedCache { reader, telemetry, region_bytes, replica };
+        let (telemetry, group) = (run.telemetry(), GroupAccess::default());
+        let cache = ServedCache { reader, telemetry, region_bytes, group };
         (run, cache)
     }
 }

@@ -1,7 +1,8 @@
-//! The terminal clients: `get`, `watch`, `status`, `cluster`, `verify`.
+//! The terminal clients: `get`, `watch`, `status`, `verify`, `cluster`, and those that change a group.
 
 pub mod cluster;
 pub mod get;
+pub mod group;
 pub mod status;
 pub mod verify;
 pub mod watch;
@@ -22,7 +23,13 @@ pub(crate) const RESPONSE_BYTES_MAX: usize = 64 << 20;
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServerArgs {
     /// The node's gRPC address
-    #[arg(long, value_name = "URL", env = "TICKPLANE_SERVER", default_value = "http://127.0.0.1:50051")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "TICKPLANE_SERVER",
+        default_value = "http://127.0.0.1:50051",
+        global = true
+    )]
     pub server: String,
 }
 

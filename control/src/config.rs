@@ -11,7 +11,7 @@ use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
-pub use replica::{ReplicaConfig, ReplicaRole};
+pub use replica::{EtcdConfig, PEERS_MAX, PeerConfig, ReplicaConfig, ReplicaRole};
 
 /// Why a configuration can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +40,7 @@ pub struct Config {
     #[serde(default)]
     pub grpc: GrpcConfig,
     pub metrics: Option<MetricsConfig>,
-    /// A second node, and which of them this one is; without it the node is alone.
+    /// The other nodes of a group, and what this one is to them; without it the node is alone.
     pub replica: Option<ReplicaConfig>,
     #[serde(default)]
     pub log: LogConfig,
@@ -261,9 +261,9 @@ impl Config {
         self.region.path.clone().unwrap_or_else(|| PathBuf::from(format!("/dev/shm/tickplane-{}", self.node)))
     }
 
-    /// Whether the cache is filled by another node: then no port is opened.
-    pub fn is_standby(&self) -> bool {
-        self.replica.as_ref().is_some_and(|replica| replica.role == ReplicaRole::Standby)
+    /// Whether the cache is only ever filled by another node: then no port is opened.
+    pub fn is_copy(&self) -> bool {
+        self.replica.as_ref().is_some_and(|replica| replica.listen.is_none())
     }
 
     /// The index of the port of that name.

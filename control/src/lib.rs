@@ -5,6 +5,7 @@ pub mod config;
 pub mod decode;
 pub mod demo;
 pub mod doctor;
+pub mod election;
 pub mod exchange;
 pub mod idle;
 pub mod latency;
@@ -23,6 +24,7 @@ pub mod server;
 pub mod service;
 pub mod stop;
 pub mod top;
+mod worker;
 
 /// The protocol `tickplane.v1`, generated from `proto/`.
 #[allow(clippy::doc_markdown, clippy::large_enum_variant)]

@@ -1,7 +1,7 @@
 //! The `tickplane` command.
 
 use clap::{Parser, Subcommand};
-use control::client::{self, cluster, get, status, verify, watch};
+use control::client::{self, cluster, get, group, status, verify, watch};
 use control::decode::{self, DecodeArgs};
 use control::demo::{self, DemoArgs};
 use control::doctor::{self, DoctorArgs};
@@ -32,6 +32,10 @@ enum Command {
     Watch(watch::WatchArgs),
     Status(status::StatusArgs),
     Cluster(cluster::ClusterArgs),
+    Promote(group::PromoteArgs),
+    #[command(name = "handover")]
+    HandOver(group::HandOverArgs),
+    Peer(group::PeerArgs),
     Top(TopArgs),
     Verify(verify::VerifyArgs),
     Demo(DemoArgs),
@@ -86,7 +90,13 @@ fn run(command: Command) -> (&'static str, Result<ExitCode, String>) {
             ("watch", client::block_on(watch::run(&args, &stop)).map_err(text))
         }
         Command::Status(args) => ("status", client::block_on(status::run(&args)).map_err(text)),
-        Command::Cluster(args) => ("cluster", client::block_on(cluster::run(&args)).map_err(text)),
+        Command::Cluster(args) => {
+            let stop = stop::on_signals();
+            ("cluster", client::block_on(cluster::run(&args, &stop)).map_err(text))
+        }
+        Command::Promote(args) => ("promote", client::block_on(group::promote(&args)).map_err(text)),
+        Command::HandOver(args) => ("handover", client::block_on(group::hand_over(&args)).map_err(text)),
+        Command::Peer(args) => ("peer", client::block_on(group::peer(&args)).map_err(text)),
         Command::Top(args) => {
             let stop = stop::on_signals();
             ("top", client::block_on(top::run(&args, &stop)).map_err(text))

@@ -1,5 +1,6 @@
 //! `/metrics`: the same counters and latencies as Prometheus text.
 
+use crate::latency::Latencies;
 use crate::node::Node;
 use crate::proto::{Role, Stage};
 use crate::service::{cluster, feeds, node as node_service, telemetry};
@@ -8,7 +9,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -170,8 +171,7 @@ impl Metrics {
         Ok(())
     }
 
-    /// Nothing for a node that is alone. Peers are told apart by their place in what `Cluster.Get` says: an address has a
-    /// port, which is another one with each connection.
+    /// Nothing for a node that is alone.
     fn encode_cluster(&self, encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {
         let seen = cluster::cluster(node);
         if seen.role() == Role::Single {
@@ -198,20 +198,19 @@ impl Metrics {
         let own = seen.counters.iter().chain(&source.counters);
         let events = own.map(|(event, value)| ([("event", event.as_str())], *value as f64));
         family(encoder, "replica_events", "What happened, by event", MetricType::Counter, events)?;
-        let places: Vec<String> = (0..seen.peers.len()).map(|place| place.to_string()).collect();
-        let peers = || places.iter().zip(&seen.peers);
+        let peers = || seen.peers.iter().map(|peer| (&peer.name, peer));
         let connected =
-            peers().map(|(place, peer)| ([("peer", place.as_str())], u8::from(peer.connected).into()));
+            peers().map(|(name, peer)| ([("peer", name.as_str())], u8::from(peer.connected).into()));
         let help = "1 = the standby is connected, and was taken";
         family(encoder, "replica_peer_connected", help, MetricType::Gauge, connected)?;
-        let level = peers().map(|(place, peer)| ([("peer", place.as_str())], u8::from(peer.level).into()));
+        let level = peers().map(|(name, peer)| ([("peer", name.as_str())], u8::from(peer.level).into()));
         family(encoder, "replica_peer_level", "1 = the standby has all rows", MetricType::Gauge, level)?;
-        let lags = peers().map(|(place, peer)| ([("peer", place.as_str())], peer.lag_ticks as f64));
+        let lags = peers().map(|(name, peer)| ([("peer", name.as_str())], peer.lag_ticks as f64));
         let help = "Updates that the standby has not acknowledged";
         family(encoder, "replica_peer_lag_ticks", help, MetricType::Gauge, lags)?;
-        let events = peers().flat_map(|(place, peer)| {
+        let events = peers().flat_map(|(name, peer)| {
             peer.counters.iter().map(move |(event, value)| {
-                ([("peer", place.as_str()), ("event", event.as_str())], *value as f64)
+                ([("peer", name.as_str()), ("event", event.as_str())], *value as f64)
             })
         });
         let help = "What happened with a standby, by event";
@@ -228,24 +227,38 @@ impl Metrics {
         let help = "Time that updates took, by stage";
         let mut metric = encoder.encode_descriptor("latency_seconds", help, None, MetricType::Histogram)?;
         for (name, latencies) in &all {
-            let labels = [("stage", *name)];
-            let histogram = &latencies.histogram;
-            let mut buckets: Vec<(f64, u64)> =
-                BUCKETS_NS.iter().map(|end_ns| (*end_ns as f64 / NS_PER_S, 0)).collect();
-            buckets.push((f64::INFINITY, 0));
-            // A place of the histogram counts for the bucket in which it begins.
-            for place in histogram.iter_recorded() {
-                let value_ns = histogram.lowest_equivalent(place.value_iterated_to());
-                let bucket = BUCKETS_NS.partition_point(|end_ns| *end_ns < value_ns);
-                buckets[bucket].1 += place.count_at_value();
-            }
-            let sum =
-                if histogram.is_empty() { 0.0 } else { histogram.mean() * histogram.len() as f64 / NS_PER_S };
-            let mut one = metric.encode_family(&labels)?;
-            one.encode_histogram::<[(&str, &str); 0]>(sum, histogram.len(), &buckets, None)?;
+            encode_histogram(&mut metric, [("stage", *name)], latencies)?;
         }
         let negative = all.iter().map(|(name, latencies)| ([("stage", *name)], latencies.negative as f64));
         let help = "Updates whose stamps say that they arrived before they were sent";
-        family(encoder, "latency_negative", help, MetricType::Counter, negative)
+        family(encoder, "latency_negative", help, MetricType::Counter, negative)?;
+        let (_, peers) = node.group.view.get();
+        let help = "Time from an update's being readable here to its acknowledgement, by standby";
+        let name = "replica_peer_acknowledged_seconds";
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (name, histogram) in &peers {
+            encode_histogram(&mut metric, [("peer", name.as_str())], &Latencies::of(histogram))?;
+        }
+        Ok(())
     }
+}
+
+fn encode_histogram(
+    metric: &mut MetricEncoder<'_>,
+    labels: [(&str, &str); 1],
+    latencies: &Latencies,
+) -> fmt::Result {
+    let histogram = &latencies.histogram;
+    let mut buckets: Vec<(f64, u64)> =
+        BUCKETS_NS.iter().map(|end_ns| (*end_ns as f64 / NS_PER_S, 0)).collect();
+    buckets.push((f64::INFINITY, 0));
+    // A place of the histogram counts for the bucket in which it begins.
+    for place in histogram.iter_recorded() {
+        let value_ns = histogram.lowest_equivalent(place.value_iterated_to());
+        let bucket = BUCKETS_NS.partition_point(|end_ns| *end_ns < value_ns);
+        buckets[bucket].1 += place.count_at_value();
+    }
+    let sum = if histogram.is_empty() { 0.0 } else { histogram.mean() * histogram.len() as f64 / NS_PER_S };
+    let mut one = metric.encode_family(&labels)?;
+    one.encode_histogram::<[(&str, &str); 0]>(sum, histogram.len(), &buckets, None)
 }

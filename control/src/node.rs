@@ -1,7 +1,7 @@
 //! The node as its services see it: the cache, the counters, and what is going on.
 
 use crate::config::Config;
-use crate::replica::View;
+use crate::runner::GroupAccess;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::tick::Session;
 use dataplane::counters::Counter;
@@ -27,8 +27,7 @@ pub struct Node {
     pub tail: watch::Receiver<u64>,
     /// True once the node is to end.
     pub stopping: watch::Receiver<bool>,
-    /// What the replication says of itself.
-    pub replica: View,
+    pub group: GroupAccess,
     rates: Mutex<Rates>,
 }
 
@@ -59,7 +58,7 @@ impl Node {
         region_bytes: usize,
         tail: watch::Receiver<u64>,
         stopping: watch::Receiver<bool>,
-        replica: View,
+        group: GroupAccess,
     ) -> Node {
         Node {
             config,
@@ -70,7 +69,7 @@ impl Node {
             delivery: Delivery::default(),
             tail,
             stopping,
-            replica,
+            group,
             rates: Mutex::default(),
         }
     }

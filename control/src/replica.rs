@@ -1,20 +1,26 @@
-//! Static replication: one primary and its standbys, as they are configured. The thread `tickplane-replica` of each node
-//! does it; a primary's worker does nothing for it, and a standby has none.
+//! Replication: a node's place in a group of nodes with the same cache. The thread `tickplane-replica` of each node does
+//! it; a primary's worker does nothing for it, and that of a standby writes to a shadow of its own, ready to take over.
 
+mod arrival;
+mod hand_over;
+mod member;
+mod orders;
+mod peer;
 mod primary;
 mod standby;
 mod term;
 
-pub use primary::PrimaryGroup;
-pub use standby::StandbyNode;
+pub use member::{Lead, Member};
+pub use orders::{Order, OrderError, Orders, Waiting};
 pub use term::{TermError, TermFile};
 
 use crate::idle::{Idle, Idler};
 use crate::proto::ClusterGetResponse;
+use dataplane::histogram::Histogram;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 /// How often what the services show is brought up to date, and a primary looks for new connections.
@@ -34,21 +40,37 @@ pub enum ReplicaError {
     Thread(std::io::Error),
 }
 
+/// Latencies of each peer, from readable here to acknowledged by it.
+pub type PeerLatencies = Vec<(String, Arc<Histogram>)>;
+
 /// What the replication's thread last said of itself; a node that is alone says nothing.
-#[derive(Clone, Debug, Default)]
-pub struct View(Arc<Mutex<ClusterGetResponse>>);
+#[derive(Clone, Default)]
+pub struct View(Arc<Mutex<(ClusterGetResponse, PeerLatencies)>>);
 
 impl View {
-    fn set(&self, seen: ClusterGetResponse) {
-        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = seen;
+    fn lock(&self) -> MutexGuard<'_, (ClusterGetResponse, PeerLatencies)> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    pub fn get(&self) -> ClusterGetResponse {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    fn set(&self, seen: ClusterGetResponse, latencies: PeerLatencies) {
+        *self.lock() = (seen, latencies);
+    }
+
+    pub fn get(&self) -> (ClusterGetResponse, PeerLatencies) {
+        self.lock().clone()
     }
 }
 
-/// One side of the replication, in its thread.
+/// The socket for standbys.
+pub fn bind(address: SocketAddr) -> Result<TcpListener, ReplicaError> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|cause| ReplicaError::Bind { address, cause })
+}
+
+/// One node's side of the replication, in its thread.
 pub trait Round: Send + 'static {
     /// Does what can be done now; returns how much that was.
     fn round(&mut self) -> usize;

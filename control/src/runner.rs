@@ -1,29 +1,29 @@
 //! `tickplane run`: puts the appliance together, runs it, and takes it apart again.
 
 use crate::config::{Config, ConfigError, ReplicaConfig};
-use crate::idle::{Idle, Idler, nap};
+use crate::election::{Election, ElectionError};
 use crate::node::Node;
 use crate::port::{self, AnyPort, PortError};
-use crate::replica::{self, PrimaryGroup, ReplicaError, StandbyNode, TermFile, View};
+use crate::replica::{self, Lead, Member, Orders, ReplicaError, TermFile, View};
 use crate::server::{self, Listeners, ServerError};
 use crate::stop;
+use crate::worker::{make_worker, start_worker};
 use dataplane::cache::cell::Cell;
 use dataplane::cache::follower::Follower;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::writer::Writer;
 use dataplane::telemetry::{FeedTelemetry, Telemetry};
-use dataplane::time::{Clock, NS_PER_MS};
-use dataplane::worker::{FeedSetup, LineSetup, PortSetup, Worker, WorkerError};
+use dataplane::time::Clock;
+use dataplane::worker::{PortSetup, WorkerError};
 use drivers::clock::SystemClock;
-use drivers::cpu::{AffinityError, Cpu, pin_to_core};
-use drivers::hugepages::advise_hugepages;
+use drivers::cpu::AffinityError;
 use drivers::region::{RegionError, RegionMapping};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 
 const EXAMPLES: &str = "\
@@ -35,24 +35,20 @@ Examples:
       tickplane run --config configs/nic-pci.toml
       tickplane run --config configs/nic-pci.toml --check
 
-  A second node with the same cache:
+  Two nodes with the same cache:
       tickplane run --config configs/primary.toml
       tickplane run --config configs/standby.toml";
 
 /// What runs without a configuration.
 const EMBEDDED: &str = include_str!("../../configs/embedded.toml");
 pub(crate) const EMBEDDED_NAME: &str = "configs/embedded.toml (built in)";
-/// How long a parked worker sleeps at most: its timers are due to within that.
-const PARK: Duration = Duration::from_micros(500);
-/// Leaving multicast groups takes a second (RFC 3376, 8.11); a device that does not answer is not waited for.
-const LEAVE_MAX: Duration = Duration::from_millis(2_500);
 /// How often the log's end is looked at for subscribers.
 const NOTIFY_INTERVAL: Duration = Duration::from_micros(100);
 
 /// Run the appliance
 ///
-/// Takes the configured feeds in, keeps the latest of every instrument in the cache, and serves it over gRPC. A standby
-/// ([replica] in the configuration) takes in what its primary sends instead. SIGINT or
+/// Takes the configured feeds in, keeps the latest of every instrument in the cache, and serves it over gRPC. A node
+/// of a group ([replica] in the configuration) has the same cache as the others, whichever of them is the primary. SIGINT or
 /// SIGTERM end it in order: rows become stale, subscribers are told, multicast groups are left.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -80,6 +76,8 @@ pub enum RunError {
     Core(#[from] AffinityError),
     #[error("{0}")]
     Replica(#[from] ReplicaError),
+    #[error("{0}")]
+    Election(#[from] ElectionError),
     #[error("{0}")]
     Server(#[from] ServerError),
     #[error("[log] level: {0}")]
@@ -130,8 +128,8 @@ fn start_log(config: &Config) -> Result<(), RunError> {
 }
 
 async fn serve(config: Config, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
-    // Ports first: DPDK wants its huge pages before anyone else takes them. A standby has none.
-    let ports = if config.is_standby() { Vec::new() } else { port::open_all(&config)? };
+    // Ports first: DPDK wants its huge pages before anyone else takes them. A copy has none.
+    let ports = if config.is_copy() { Vec::new() } else { port::open_all(&config)? };
     let listeners = server::bind(&config).await?;
     let path = config.region_path();
     let layout = config.layout();
@@ -144,7 +142,7 @@ async fn serve(config: Config, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
     let reader = Reader::open(cells).expect("it was laid out just now");
     mapping.publish()?;
 
-    let Filling { threads, telemetry, view, replica } = filling;
+    let Filling { threads, telemetry, group, replica } = filling;
     tracing::info!(
         node = config.node,
         grpc = %listeners.grpc_address(),
@@ -157,7 +155,7 @@ async fn serve(config: Config, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
         mapping.mapped_bytes() >> 20,
         mapping.pages()
     );
-    let cache = ServedCache { reader, telemetry, region_bytes: mapping.mapped_bytes(), replica: view };
+    let cache = ServedCache { reader, telemetry, region_bytes: mapping.mapped_bytes(), group };
     let ended = async {
         tokio::select! {
             () = stop::requested(stop) => tracing::info!("asked to stop"),
@@ -183,8 +181,14 @@ pub struct ServedCache {
     /// The writer's counters.
     pub telemetry: Arc<Telemetry>,
     pub region_bytes: usize,
-    /// What the replication says of itself; the default for a node that is alone.
-    pub replica: View,
+    pub group: GroupAccess,
+}
+
+/// A node's place in its group, as the services see it; the default for a node that is alone.
+#[derive(Clone, Default)]
+pub struct GroupAccess {
+    pub view: View,
+    pub orders: Orders,
 }
 
 /// Serves a cache until `ended`; then everybody is told, and connections end in order.
@@ -194,12 +198,12 @@ pub async fn serve_cache(
     cache: ServedCache,
     ended: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let ServedCache { reader, telemetry, region_bytes, replica } = cache;
+    let ServedCache { reader, telemetry, region_bytes, group } = cache;
     let (tail_sender, tail) = watch::channel(0);
     let (stopping_sender, stopping) = watch::channel(false);
     let notifier_end = Arc::new(AtomicBool::new(false));
     let notifier = start_notifier(reader, tail_sender, notifier_end.clone())?;
-    let node = Arc::new(Node::new(config, reader, telemetry, region_bytes, tail, stopping, replica));
+    let node = Arc::new(Node::new(config, reader, telemetry, region_bytes, tail, stopping, group));
     let ended = async {
         ended.await;
         stopping_sender.send_replace(true);
@@ -215,44 +219,69 @@ pub async fn serve_cache(
 struct Filling {
     threads: Vec<JoinHandle<()>>,
     telemetry: Arc<Telemetry>,
-    view: View,
+    group: GroupAccess,
     /// Where standbys connect to.
     replica: Option<SocketAddr>,
 }
 
-/// Lays out the region, and starts what its role asks for: a worker, a worker and its replication, or a follower.
+/// Lays out the region, and starts what fills it: a worker for a node that is alone, the group's member else.
 fn start_filling(
     config: &Config,
     ports: Vec<PortSetup<AnyPort>>,
     cells: &'static [Cell],
     end: &Arc<AtomicBool>,
 ) -> Result<Filling, RunError> {
-    let (layout, generation, view) = (config.layout(), SystemClock.unix_ns(), View::default());
-    let term = |replica: &ReplicaConfig| TermFile::open(&replica.state).map_err(ReplicaError::from);
-    if let Some(replica) = &config.replica
-        && let Some(primary) = &replica.primary
-    {
-        let term = term(replica)?;
+    let (layout, generation) = (config.layout(), SystemClock.unix_ns());
+    if let Some(replica) = &config.replica {
         let follower = Follower::format(cells, layout, generation).expect("the layout was checked");
-        let standby = StandbyNode::new(primary.clone(), follower, term, view.clone());
-        let threads = vec![replica::start(standby, replica.idle, end.clone())?];
-        return Ok(Filling { threads, telemetry: telemetry_of_none(config), view, replica: None });
+        return start_member(config, replica, ports, cells, follower, end);
     }
     let writer = Writer::format(cells, layout, generation).expect("the layout was checked");
     let worker = make_worker(config, ports, writer)?;
     let telemetry = worker.telemetry().clone();
-    let mut filling = Filling { threads: Vec::new(), telemetry, view, replica: None };
-    if let Some(replica) = &config.replica
-        && let Some(listen) = replica.listen
-    {
-        let term = term(replica)?;
-        let listener = PrimaryGroup::bind(listen)?;
+    let (thread, _) = start_worker(config, worker, end.clone())?;
+    Ok(Filling { threads: vec![thread], telemetry, group: GroupAccess::default(), replica: None })
+}
+
+/// A node of a group begins as a standby, whatever it becomes; if it may become the primary, its worker runs from the start.
+fn start_member(
+    config: &Config,
+    replica: &ReplicaConfig,
+    ports: Vec<PortSetup<AnyPort>>,
+    cells: &'static [Cell],
+    follower: Follower<'static>,
+    end: &Arc<AtomicBool>,
+) -> Result<Filling, RunError> {
+    let term = TermFile::open(&replica.state).map_err(ReplicaError::from)?;
+    let reader = Reader::open(cells).expect("it was laid out just now");
+    let (orders, waiting) = Orders::new();
+    let group = GroupAccess { view: View::default(), orders };
+    let mut filling =
+        Filling { threads: Vec::new(), telemetry: telemetry_of_none(config), group, replica: None };
+    let mut lead = None;
+    if let Some(listen) = replica.listen {
+        let listener = replica::bind(listen)?;
         filling.replica = Some(listener.local_addr()?);
-        let reader = Reader::open(cells).expect("it was laid out just now");
-        let group = PrimaryGroup::new(listener, reader, term, replica.limits(), filling.view.clone())?;
-        filling.threads.push(replica::start(group, replica.idle, end.clone())?);
+        let layout = config.layout();
+        let shadow = RegionMapping::create_anonymous("shadow", layout.cells())?.leak();
+        let writer = Writer::format(shadow, layout, SystemClock.unix_ns()).expect("the layout was checked");
+        let worker = make_worker(config, ports, writer)?;
+        filling.telemetry = worker.telemetry().clone();
+        let (thread, worker) = start_worker(config, worker, end.clone())?;
+        filling.threads.push(thread);
+        let mut election = None;
+        if let Some(etcd) = &replica.etcd {
+            let own = filling.replica.map(|address| address.to_string()).unwrap_or_default();
+            let address = etcd.advertise.clone().unwrap_or(own);
+            let (part, thread) = Election::start(etcd, &config.node, &address)?;
+            election = Some(part);
+            filling.threads.push(thread);
+        }
+        lead = Some(Lead { worker, listener, shadow: None, election });
     }
-    filling.threads.push(start_worker(config, worker, end.clone())?);
+    let view = filling.group.view.clone();
+    let member = Member::new(config, follower, reader, term, lead, waiting, view);
+    filling.threads.push(replica::start(member, replica.idle, end.clone())?);
     Ok(filling)
 }
 
@@ -262,81 +291,6 @@ fn telemetry_of_none(config: &Config) -> Arc<Telemetry> {
         feeds: config.feeds.iter().map(|_| FeedTelemetry::default()).collect(),
         ..Telemetry::default()
     })
-}
-
-type RunWorker = Worker<'static, AnyPort, SystemClock, Cpu>;
-
-fn make_worker(
-    config: &Config,
-    ports: Vec<PortSetup<AnyPort>>,
-    writer: Writer<'static>,
-) -> Result<RunWorker, RunError> {
-    let feeds = config.feeds.iter().map(|feed| {
-        let line = |line: &crate::config::LineConfig| LineSetup {
-            port: config.port(&line.port).expect("the configuration was checked"),
-            destination: line.group,
-            source: line.source,
-        };
-        FeedSetup {
-            arbiter: feed.arbiter(),
-            lines: feed.lines.iter().map(line).collect(),
-            protocol: feed
-                .protocol
-                .setup(feed.orders_max, config.region.instruments_max as usize, feed.date.as_deref())
-                .expect("the configuration was checked"),
-        }
-    });
-    let valid_for_ns = config.worker.valid_for_ms * NS_PER_MS;
-    let worker = Worker::new(ports, feeds.collect(), writer, SystemClock, valid_for_ns)?;
-    let advised: usize = worker.memory().map(advise_hugepages).sum();
-    tracing::debug!("{} MiB of tables on transparent huge pages", advised >> 20);
-    Ok(worker)
-}
-
-fn start_worker(
-    config: &Config,
-    mut worker: RunWorker,
-    end: Arc<AtomicBool>,
-) -> Result<JoinHandle<()>, RunError> {
-    let (core, idle) = (config.worker.core, config.worker.idle);
-    let config = config.clone();
-    let (pinned_sender, pinned) = std::sync::mpsc::channel();
-    let thread = std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
-        let result = core.map_or(Ok(()), pin_to_core);
-        let is_pinned = result.is_ok();
-        if pinned_sender.send(result).is_err() || !is_pinned {
-            return;
-        }
-        port::prepare_thread(&config);
-        poll(&mut worker, idle, &end);
-        worker.leave();
-        let left_at = Instant::now();
-        while !worker.has_left() && left_at.elapsed() < LEAVE_MAX {
-            worker.do_work();
-            std::thread::sleep(PARK);
-        }
-    })?;
-    match pinned.recv() {
-        Ok(Ok(())) => Ok(thread),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(RunError::ThreadEnded),
-    }
-}
-
-/// The worker's life.
-fn poll(worker: &mut RunWorker, idle: Idle, end: &AtomicBool) {
-    let mut idler = Idler::new(idle);
-    while !end.load(Ordering::Relaxed) {
-        let work = worker.do_work();
-        idler.after_or_park(work, || {
-            // Several ports can't be waited for at once, and a device wakes nobody.
-            let mut ports = worker.ports();
-            match (ports.next(), ports.next()) {
-                (Some(port @ AnyPort::Udp(_)), None) => port.wait(PARK),
-                _ => nap(),
-            }
-        });
-    }
 }
 
 /// Tells subscribers that there is something new. A thread of its own: the runtime's timers are too coarse.

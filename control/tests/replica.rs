@@ -39,6 +39,7 @@ struct Rig {
 }
 
 struct Node {
+    name: String,
     process: Process,
     server: String,
     /// The line by which it said that it runs.
@@ -69,17 +70,49 @@ impl Rig {
         );
         let (process, line) = start_node(&folder, &text);
         let server = format!("http://{}", field(&line, "grpc").unwrap());
-        Node { process, server, line, region }
+        Node { name: name.to_owned(), process, server, line, region }
     }
 
+    /// A primary whose peers may be any of those that tests start.
     fn primary(&self, listen: &str) -> Node {
-        let replica =
-            format!("role = \"primary\"\nlisten = \"{listen}\"\nvalid_for_ms = 400\nwindow_ticks = 4096");
+        let peers =
+            ["early", "late", "one", "two", "other", "good"].map(|name| format!("{{ name = \"{name}\" }}"));
+        let replica = format!(
+            "role = \"primary\"\nlisten = \"{listen}\"\nvalid_for_ms = 400\nwindow_ticks = 4096\npeers = [{}]",
+            peers.join(", ")
+        );
         self.start("primary", LOG_TICKS, &replica)
     }
 
+    /// A copy, which never takes over.
     fn standby(&self, name: &str, primary: &str) -> Node {
-        self.start(name, LOG_TICKS, &format!("role = \"standby\"\nprimary = \"{primary}\""))
+        self.start(name, LOG_TICKS, &copy_of(primary))
+    }
+
+    /// Nodes that may all be the primary, each of which knows the others; the first is.
+    fn group(&self, names: &[&str]) -> Vec<Node> {
+        let start = |role: &str, name: &str| {
+            let replica = format!("role = \"{role}\"\nlisten = \"127.0.0.1:0\"\nvalid_for_ms = 400\n");
+            self.start(name, LOG_TICKS, &replica)
+        };
+        let mut nodes = vec![start("primary", names[0])];
+        for name in &names[1..] {
+            let first = format!("peers = [{{ name = {:?}, address = {:?} }}]", names[0], nodes[0].replica());
+            let replica =
+                format!("role = \"standby\"\nlisten = \"127.0.0.1:0\"\nvalid_for_ms = 400\n{first}");
+            nodes.push(self.start(name, LOG_TICKS, &replica));
+        }
+        for node in &nodes {
+            for peer in nodes.iter().filter(|peer| peer.name != node.name) {
+                node.obeys(&["peer", "add", &peer.name, peer.replica()]);
+            }
+        }
+        for node in &nodes[1..] {
+            node.wait_cluster("a standby is level", |seen| {
+                seen["level"] == true && seen["source"]["connected"] == true
+            });
+        }
+        nodes
     }
 
     fn exchange(&self, session: &str, dump: &Path) -> Process {
@@ -95,7 +128,25 @@ impl Rig {
     }
 }
 
+fn copy_of(primary: &str) -> String {
+    format!("role = \"standby\"\npeers = [{{ name = \"primary\", address = \"{primary}\" }}]")
+}
+
 impl Node {
+    /// Runs a command at this node, which must succeed.
+    fn obeys(&self, arguments: &[&str]) -> String {
+        let output = self.client(arguments);
+        assert!(output.status.success(), "{arguments:?} at {}: {output:?}", self.name);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a command at this node, which must be refused, and returns why.
+    fn refuses(&self, arguments: &[&str]) -> String {
+        let output = self.client(arguments);
+        assert!(!output.status.success(), "{arguments:?} at {}: {output:?}", self.name);
+        String::from_utf8(output.stderr).unwrap()
+    }
+
     fn client(&self, arguments: &[&str]) -> std::process::Output {
         tickplane().args(arguments).args(["--server", &self.server]).output().unwrap()
     }
@@ -140,6 +191,12 @@ impl Node {
         stream.read_to_string(&mut text).unwrap();
         text
     }
+}
+
+/// What a node says of one of its peers.
+fn peer<'s>(seen: &'s Value, name: &str) -> &'s Value {
+    let peers = seen["peers"].as_array().map_or(&[][..], Vec::as_slice);
+    peers.iter().find(|peer| peer["name"] == name).unwrap_or(&Value::Null)
 }
 
 /// Both regions have the same rows at the same positions, and their logs the same ticks where both have them; returns
@@ -212,6 +269,8 @@ fn standbys_hold_what_the_primary_and_the_exchange_hold_also_after_a_restart() {
         let peers = seen["peers"].as_array().unwrap();
         peers.iter().map(|peer| peer["counters"][name].as_u64().unwrap()).sum()
     };
+    let measured = |peer: &Value| peer["published_to_acknowledged"]["count"].as_u64() > Some(0);
+    assert_eq!(seen["peers"].as_array().unwrap().iter().filter(|peer| measured(peer)).count(), 2, "{seen}");
     assert_eq!((sum("connections"), sum("images"), sum("refused")), (3, 3, 0), "{seen}");
     assert!(sum("rows") > 0 && sum("ticks") > 2_000, "{seen}");
     let seen = early.cluster();
@@ -224,7 +283,9 @@ fn standbys_hold_what_the_primary_and_the_exchange_hold_also_after_a_restart() {
         "{text}"
     );
     let (metrics, of_standby) = (primary.metrics(), early.metrics());
-    assert!(metrics.contains("tickplane_replica_peer_level{peer=\"1\"} 1.0"), "{metrics}");
+    assert!(metrics.contains("tickplane_replica_peer_level{peer=\"late\"} 1.0"), "{metrics}");
+    let measured = "tickplane_replica_peer_acknowledged_seconds_bucket{le=\"+Inf\",peer=\"late\"}";
+    assert!(metrics.contains(measured) && !metrics.contains(&format!("{measured} 0")), "{metrics}");
     assert!(of_standby.contains("tickplane_replica_role{} 3.0"), "{of_standby}");
     assert!(primary.signal(rustix::process::Signal::TERM).success());
     for mut standby in [early, late] {
@@ -292,12 +353,11 @@ fn a_primary_that_dies_is_believed_no_more_and_begins_a_new_term() {
 fn a_standby_of_other_sizes_is_refused_and_both_say_why() {
     let rig = Rig::new(2);
     let primary = rig.primary("127.0.0.1:0");
-    let replica = format!("role = \"standby\"\nprimary = \"{}\"", primary.replica());
-    let other = rig.start("other", LOG_TICKS / 2, &replica);
+    let other = rig.start("other", LOG_TICKS / 2, &copy_of(primary.replica()));
     let says = |error: &Value| error.as_str().is_some_and(|error| error.contains("same [region] sizes"));
-    let seen = primary.wait_cluster("the primary says why", |seen| says(&seen["peers"][0]["error"]));
-    assert_eq!(seen["peers"][0]["connected"], false);
-    assert!(seen["peers"][0]["counters"]["refused"].as_u64() > Some(0), "{seen}");
+    let seen = primary.wait_cluster("the primary says why", |seen| says(&peer(seen, "other")["error"]));
+    assert_eq!(peer(&seen, "other")["connected"], false);
+    assert!(peer(&seen, "other")["counters"]["refused"].as_u64() > Some(0), "{seen}");
     let seen = other.wait_cluster("the standby says why", |seen| says(&seen["source"]["error"]));
     assert_eq!((&seen["level"], &seen["source"]["connected"]), (&false.into(), &false.into()));
     let text = String::from_utf8(other.client(&["cluster"]).stdout).unwrap();
@@ -305,10 +365,10 @@ fn a_standby_of_other_sizes_is_refused_and_both_say_why() {
     let mut stranger = TcpStream::connect(primary.replica()).unwrap();
     stranger.write_all(&b"GET / HTTP/1.1\r\n\r\n".repeat(10)).unwrap();
     assert!(matches!(stranger.read(&mut [0; 1]), Ok(0) | Err(_)), "a stranger is sent away");
-    // Why is told only until the standby that tries on takes the place; the count stays, and its refusals are not in it.
-    primary.wait_cluster("and counted", |seen| {
-        let peers = seen["peers"].as_array().map_or(&[][..], Vec::as_slice);
-        peers.iter().filter_map(|peer| peer["counters"]["failures"].as_u64()).sum::<u64>() == 1
+    primary.wait_cluster("and counted", |seen| seen["counters"]["strangers"] == 1);
+    let unknown = rig.standby("unknown", primary.replica());
+    unknown.wait_cluster("a node that is none of the peers is told so", |seen| {
+        seen["source"]["error"].as_str().is_some_and(|error| error.contains("not among the primary's peers"))
     });
     // One of the right sizes is taken beside it.
     let good = rig.standby("good", primary.replica());
@@ -320,16 +380,113 @@ fn a_primary_takes_so_many_standbys_and_no_more_and_the_silent_ones_not_for_long
     let rig = Rig::new(3);
     let primary = rig.primary("127.0.0.1:0");
     let _silent: Vec<TcpStream> = (0..10).map(|_| TcpStream::connect(primary.replica()).unwrap()).collect();
-    let seen = primary.wait_cluster("two are turned away", |seen| seen["counters"]["turned_away"] == 2);
-    assert_eq!(seen["peers"].as_array().unwrap().len(), 8);
+    primary.wait_cluster("two are turned away", |seen| seen["counters"]["turned_away"] == 2);
     let standby = rig.standby("late", primary.replica());
     standby
         .wait_cluster("it is turned away", |seen| seen["source"]["counters"]["failures"].as_u64() > Some(0));
     standby.wait_cluster("there is room for it", |seen| {
         seen["level"] == true && seen["source"]["connected"] == true
     });
-    let is_silent =
-        |peer: &Value| peer["error"].as_str().is_some_and(|error| error.contains("nothing was heard"));
-    let seen = primary.cluster();
-    assert!(seen["peers"].as_array().unwrap().iter().filter(|peer| is_silent(peer)).count() >= 7, "{seen}");
+    primary
+        .wait_cluster("the silent ones are gone", |seen| seen["counters"]["strangers"].as_u64() >= Some(8));
+}
+
+fn roles(nodes: &[Node]) -> Vec<String> {
+    nodes.iter().map(|node| node.cluster()["role"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn a_primary_hands_over_and_back_while_ticks_flow_and_nobody_needs_an_image() {
+    let rig = Rig::new(4);
+    let nodes = rig.group(&["a", "b", "c"]);
+    let [a, b, c] = &nodes[..] else { unreachable!("three were asked for") };
+    let dump = rig.dump("book.jsonl");
+    let _exchange = rig.exchange("ONE", &dump);
+    c.wait_cluster("ticks come", |seen| seen["source"]["counters"]["ticks"].as_u64() > Some(1_000));
+    assert!(b.refuses(&["handover", "c"]).contains("not the primary"));
+    assert!(b.refuses(&["promote"]).contains("the primary a answers"));
+    assert!(a.refuses(&["promote"]).contains("the primary already, of term 1"));
+    assert!(a.refuses(&["handover", "x"]).contains("no peer `x`"));
+    assert!(a.obeys(&["handover", "b"]).contains("b is the primary; term 2"));
+    assert_eq!(roles(&nodes), ["standby", "primary", "standby"]);
+    b.wait_cluster("both others are level", |seen| {
+        ["a", "c"].iter().all(|name| peer(seen, name)["level"] == true)
+    });
+    assert!(b.obeys(&["handover", "a"]).contains("a is the primary; term 3"));
+    a.wait_cluster("both others are level", |seen| {
+        ["b", "c"].iter().all(|name| peer(seen, name)["level"] == true)
+    });
+    // The one that lacks least, whichever that is.
+    let third = a.obeys(&["handover"]);
+    assert!(third.contains("is the primary; term 4"), "{third}");
+    for node in &nodes {
+        wait_for("the node is the exchange's book", || node.is_right(&dump).then_some(()));
+        let seen = node.cluster();
+        assert_eq!(seen["counters"]["gaps"], 0, "{seen}");
+    }
+    let primary = nodes.iter().find(|node| node.cluster()["role"] == "primary").unwrap();
+    for node in nodes.iter().filter(|node| node.name != primary.name) {
+        let seen = node.wait_cluster("the node is level", |seen| seen["level"] == true);
+        assert!(seen["source"]["counters"]["images"].as_u64() <= Some(1), "{seen}");
+        assert!(wait_for("the regions are the same", || compare(primary, node)).0 >= 100);
+    }
+}
+
+#[test]
+fn a_hot_standby_is_promoted_after_the_primary_was_killed_and_goes_on_where_it_was() {
+    let rig = Rig::new(5);
+    let mut nodes = rig.group(&["a", "b", "c"]);
+    let dump = rig.dump("book.jsonl");
+    let _exchange = rig.exchange("ONE", &dump);
+    nodes[1].wait_cluster("ticks come", |seen| seen["source"]["counters"]["ticks"].as_u64() > Some(1_000));
+    nodes[0].kill();
+    nodes[1].wait_cluster("the loss is told", |seen| seen["source"]["connected"] == false);
+    assert!(nodes[1].obeys(&["promote"]).contains("the node is the primary; term 2"));
+    nodes[2].wait_cluster("the third follows", |seen| {
+        seen["term"] == 2 && seen["level"] == true && seen["source"]["name"] == "b"
+    });
+    for node in &nodes[1..] {
+        wait_for("the node is the exchange's book", || node.is_right(&dump).then_some(()));
+    }
+    let seen = nodes[1].cluster();
+    assert_eq!(
+        (&seen["counters"]["promotions"], &seen["counters"]["gaps"]),
+        (&1.into(), &0.into()),
+        "{seen}"
+    );
+    // The old one comes back, configured as the primary as it was: it finds that there is one.
+    let b = format!("{{ name = \"b\", address = {:?} }}", nodes[1].replica());
+    let replica = format!("role = \"primary\"\nlisten = \"127.0.0.1:0\"\nvalid_for_ms = 400\npeers = [{b}]");
+    nodes[0] = rig.start("a", LOG_TICKS, &replica);
+    let seen = nodes[0].wait_cluster("the old one follows", |seen| {
+        seen["level"] == true && seen["source"]["connected"] == true
+    });
+    assert_eq!((&seen["role"], &seen["term"]), (&"standby".into(), &2.into()));
+}
+
+#[test]
+fn a_primary_that_is_put_aside_steps_down_as_soon_as_it_is_told() {
+    let rig = Rig::new(6);
+    let nodes = rig.group(&["a", "b"]);
+    let [a, b] = &nodes[..] else { unreachable!("two were asked for") };
+    b.obeys(&["promote", "--force"]);
+    let seen = a.wait_cluster("the old primary is a standby", |seen| {
+        seen["role"] == "standby" && seen["level"] == true && seen["source"]["connected"] == true
+    });
+    assert_eq!((&seen["term"], &seen["counters"]["demotions"]), (&3.into(), &1.into()), "{seen}");
+    let dump = rig.dump("book.jsonl");
+    let _exchange = rig.exchange("ONE", &dump);
+    for node in &nodes {
+        wait_for("the node is the exchange's book", || node.is_right(&dump).then_some(()));
+    }
+    // A peer that is taken out is sent away, and one that is added comes back.
+    b.obeys(&["peer", "remove", "a"]);
+    a.wait_cluster("a is sent away", |seen| {
+        seen["source"]["error"].as_str().is_some_and(|error| error.contains("not among the primary's peers"))
+    });
+    assert!(b.refuses(&["peer", "remove", "a"]).contains("no peer `a`"));
+    assert!(b.refuses(&["peer", "add", "b", "127.0.0.1:1"]).contains("this node itself"));
+    assert!(b.refuses(&["peer", "add", "x", "10.0.0.1:1"]).contains("only loopback"));
+    b.obeys(&["peer", "add", "a", a.replica()]);
+    a.wait_cluster("a is back", |seen| seen["level"] == true && seen["source"]["connected"] == true);
 }

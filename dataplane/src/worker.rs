@@ -333,12 +333,10 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
         self.go_on(writer, Target::Group)
     }
 
-    /// The primary becomes a hot standby: it goes on in the region of `shadow`, whatever that held, and gives back the writer
-    /// of the group's. Called between rounds. Allocates.
+    /// The primary becomes a hot standby: it goes on in the region of `shadow`, which is emptied if it is not empty (that
+    /// takes its time), and gives back the writer of the group's. Called between rounds. Allocates.
     pub fn give_up(&mut self, shadow: Writer<'m>) -> Writer<'m> {
-        let mut shadow = shadow.into_follower();
-        shadow.restart(0);
-        self.go_on(shadow.into_writer(), Target::Empty).1
+        self.go_on(shadow.emptied(), Target::Empty).1
     }
 
     /// Whether the group's region has something that has not come here yet: a hot standby that polls on for a while before it

@@ -4,14 +4,25 @@ use super::status::duration;
 use super::{ClientError, ServerArgs};
 use crate::proto::cluster_client::ClusterClient;
 use crate::proto::{ClusterGetRequest, ClusterGetResponse, Peer, Role, Source};
+use crate::stop;
 use serde_json::{Value, json};
-use std::io::{BufWriter, Write, stdout};
+use std::io::{BufWriter, IsTerminal, Write, stdout};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// How often `--watch` looks.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Clears the terminal, and begins at its top (ECMA-48: CUP, ED).
+const CLEAR: &str = "\x1b[H\x1b[2J";
 
 const EXAMPLES: &str = "\
 Examples:
   A primary with its standbys, or a standby with its primary:
       tickplane cluster
       tickplane cluster --server http://127.0.0.1:50052
+
+  Live, once a second:
+      tickplane cluster --watch
 
   How far the standbys are behind:
       tickplane cluster --json | jq '.peers[].lag_ticks'";
@@ -20,23 +31,40 @@ Examples:
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ClusterArgs {
-    /// One JSON object
+    /// One JSON object a look
     #[arg(long)]
     pub json: bool,
+
+    /// Look again every second, until ^C
+    #[arg(long)]
+    pub watch: bool,
 
     #[command(flatten)]
     pub server: ServerArgs,
 }
 
-pub async fn run(args: &ClusterArgs) -> Result<(), ClientError> {
+pub async fn run(args: &ClusterArgs, stop: &AtomicBool) -> Result<(), ClientError> {
     let mut client = ClusterClient::new(args.server.connect().await?);
-    let seen = client.get(ClusterGetRequest {}).await?.into_inner();
-    let mut out = BufWriter::new(stdout().lock());
-    match args.json {
-        true => writeln!(out, "{}", json_of(&seen))?,
-        false => print(&seen, &mut out)?,
+    let clear = if args.watch && stdout().is_terminal() { CLEAR } else { "" };
+    loop {
+        let seen = client.get(ClusterGetRequest {}).await?.into_inner();
+        let mut out = BufWriter::new(stdout().lock());
+        match args.json {
+            true => writeln!(out, "{}", json_of(&seen))?,
+            false => {
+                write!(out, "{clear}")?;
+                print(&seen, &mut out)?;
+            }
+        }
+        out.flush()?;
+        if !args.watch {
+            return Ok(());
+        }
+        tokio::select! {
+            () = stop::requested(stop) => return Ok(()),
+            () = tokio::time::sleep(WATCH_INTERVAL) => {}
+        }
     }
-    Ok(out.flush()?)
 }
 
 /// single, primary or standby.
@@ -62,12 +90,10 @@ pub(super) fn summary(seen: &ClusterGetResponse) -> String {
         later => format!(", A LATER TERM IS KNOWN: {later}"),
     };
     match &seen.source {
-        Some(Source { address, connected, lag_ticks, .. }) => {
+        Some(Source { name, connected, lag_ticks, .. }) => {
             let connected = if *connected { "connected" } else { "NOT CONNECTED" };
             let level = if seen.level { "level" } else { "NOT LEVEL" };
-            format!(
-                "{role} of {address}, term {term}: {connected}, {level}, {lag_ticks} updates behind{later}"
-            )
+            format!("{role} of {name}, term {term}: {connected}, {level}, {lag_ticks} updates behind{later}")
         }
         None => {
             let connected = seen.peers.iter().filter(|peer| peer.connected).count();
@@ -79,14 +105,19 @@ pub(super) fn summary(seen: &ClusterGetResponse) -> String {
 fn json_of(seen: &ClusterGetResponse) -> Value {
     let peer = |peer: &Peer| {
         json!({
-            "address": peer.address, "connected": peer.connected, "level": peer.level,
+            "name": peer.name, "address": peer.address, "link": peer.link, "connected": peer.connected, "level": peer.level,
             "acknowledged": peer.acknowledged, "lag_ticks": peer.lag_ticks, "error": peer.error,
             "counters": peer.counters,
+            "published_to_acknowledged": peer.published_to_acknowledged.as_ref().map(|latency| json!({
+                "count": latency.count, "p50_ns": latency.p50_ns, "p99_ns": latency.p99_ns, "p99_9_ns": latency.p99_9_ns,
+                "max_ns": latency.max_ns,
+            })),
         })
     };
     let source = |source: &Source| {
         json!({
-            "address": source.address, "connected": source.connected, "tail": source.tail,
+            "name": source.name, "address": source.address, "link": source.link, "connected": source.connected,
+            "tail": source.tail,
             "lag_ticks": source.lag_ticks, "error": source.error, "counters": source.counters,
         })
     };
@@ -95,6 +126,8 @@ fn json_of(seen: &ClusterGetResponse) -> Value {
         "position": seen.position, "tail": seen.tail, "level": seen.level, "valid_for_ns": seen.valid_for_ns,
         "counters": seen.counters, "peers": seen.peers.iter().map(peer).collect::<Vec<_>>(),
         "source": seen.source.as_ref().map(source),
+        "members": seen.members.iter().map(|member| json!({ "name": member.name, "address": member.address }))
+            .collect::<Vec<_>>(),
     })
 }
 
@@ -105,8 +138,9 @@ fn print(seen: &ClusterGetResponse, out: &mut impl Write) -> std::io::Result<()>
     };
     writeln!(out, "node {}: {}", seen.node, summary(seen))?;
     writeln!(out, "cache: {} of {} updates, {valid}", seen.position, seen.tail)?;
-    if let Some(source) = &seen.source {
-        print_end("primary", &source.address, &source.error, &source.counters, out)?;
+    if let Some(source) = seen.source.as_ref().filter(|source| !source.name.is_empty()) {
+        let title = format!("{} at {} by {}", source.name, source.address, source.link);
+        print_end("primary", &title, &source.error, &source.counters, out)?;
     }
     for peer in &seen.peers {
         let state = match (peer.connected, peer.level) {
@@ -114,8 +148,21 @@ fn print(seen: &ClusterGetResponse, out: &mut impl Write) -> std::io::Result<()>
             (true, false) => format!("NOT LEVEL, {} updates behind", peer.lag_ticks),
             (true, true) => format!("level, {} updates behind", peer.lag_ticks),
         };
-        let title = format!("{}: {state}", peer.address);
+        let title = match peer.address.as_str() {
+            "" => format!("{}: {state}", peer.name),
+            address => format!("{} at {address} by {}: {state}", peer.name, peer.link),
+        };
         print_end("standby", &title, &peer.error, &peer.counters, out)?;
+        if let Some(latency) = peer.published_to_acknowledged.as_ref().filter(|latency| latency.count != 0) {
+            writeln!(
+                out,
+                "  published → acknowledged: p50 {}  p99 {}  p99.9 {}  max {}",
+                duration(latency.p50_ns),
+                duration(latency.p99_ns),
+                duration(latency.p99_9_ns),
+                duration(latency.max_ns)
+            )?;
+        }
     }
     Ok(())
 }

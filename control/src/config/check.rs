@@ -1,6 +1,6 @@
 //! Whether values make sense, and what to do if they don't.
 
-use super::{Config, FeedConfig, PortConfig, PortKind, ReplicaConfig};
+use super::{Config, FeedConfig, PortConfig, PortKind};
 use dataplane::cache::region::Layout;
 use dataplane::limits::{BURST_MAX, FEEDS_MAX, PORTS_MAX, RX_QUEUES_MAX};
 use std::collections::HashSet;
@@ -26,7 +26,7 @@ pub(super) fn with_nearest_key(error: &toml::de::Error) -> String {
     }
 }
 
-fn check_name(what: &str, name: &str) -> Result<(), String> {
+pub(super) fn check_name(what: &str, name: &str) -> Result<(), String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(allowed) || name.starts_with('.') {
         return Err(format!(
@@ -36,7 +36,7 @@ fn check_name(what: &str, name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_unique<'n>(what: &str, names: impl Iterator<Item = &'n str>) -> Result<(), String> {
+pub(super) fn check_unique<'n>(what: &str, names: impl Iterator<Item = &'n str>) -> Result<(), String> {
     let mut seen = HashSet::new();
     for name in names {
         check_name(what, name)?;
@@ -69,7 +69,7 @@ impl Config {
         if !(10..=60_000).contains(&self.worker.valid_for_ms) {
             return Err("[worker] valid_for_ms: must be 10 to 60000".to_owned());
         }
-        self.replica.as_ref().map_or(Ok(()), ReplicaConfig::check)?;
+        self.replica.as_ref().map_or(Ok(()), |replica| replica.check(&self.node))?;
         check_unique("port", self.ports.iter().map(|port| port.name.as_str()))?;
         check_unique("feed", self.feeds.iter().map(|feed| feed.name.as_str()))?;
         self.ports.iter().try_for_each(PortConfig::check)?;

@@ -1,177 +1,101 @@
 //! The primary's side: takes connections of standbys, and serves each of them by itself.
 
-use super::{ReplicaError, Round, SILENCE_MAX_NS, TermFile, VIEW_INTERVAL_NS, View, counters};
-use crate::proto::{ClusterGetResponse, Peer as PeerView, Role};
+use super::arrival::{Arrival, Said};
+use super::peer::{Peer, refusal_of_stranger};
+use super::{VIEW_INTERVAL_NS, View, counters};
+use crate::config::{PEERS_MAX, PeerConfig};
+use crate::proto::{ClusterGetResponse, Role};
 use dataplane::cache::reader::Reader;
-use dataplane::replica::{Lineage, Primary, PrimaryLimits, Refusal};
+use dataplane::replica::{Lineage, Message, PrimaryLimits};
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
-use drivers::tcp_link::{LinkError, PrimaryEnd};
+use drivers::tcp_link::PrimaryEnd;
+use std::collections::HashSet;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-
-/// Standbys of one primary.
-pub const PEERS_MAX: usize = 8;
-
-/// The present connection of a peer.
-struct Connection {
-    end: PrimaryEnd,
-    heard_ns: u64,
-}
-
-impl Connection {
-    fn round(&mut self, primary: &mut Primary<'static>) -> Result<usize, LinkError> {
-        let received = self.end.fill()?;
-        let now_ns = SystemClock.monotonic_ns();
-        if received != 0 {
-            self.heard_ns = now_ns;
-        } else if now_ns.saturating_sub(self.heard_ns) > SILENCE_MAX_NS {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "nothing was heard for too long").into());
-        }
-        let work = primary.poll(&mut self.end, now_ns);
-        Ok(received + work + self.end.flush()?)
-    }
-}
-
-/// A standby, on one connection after the other. Which one it is, only its IP address says: of several on one machine, one
-/// may take another's place, and its counters, when both have been gone.
-struct Peer {
-    address: SocketAddr,
-    primary: Primary<'static>,
-    connection: Option<Connection>,
-    gone_ns: u64,
-    failures: u64,
-    error: String,
-}
-
-impl Peer {
-    fn round(&mut self) -> usize {
-        let Some(connection) = &mut self.connection else { return 0 };
-        match connection.round(&mut self.primary) {
-            Ok(work) => work,
-            Err(error) => {
-                self.connection = None;
-                self.gone_ns = SystemClock.monotonic_ns();
-                self.end_of_connection(&error);
-                1
-            }
-        }
-    }
-
-    fn end_of_connection(&mut self, error: &LinkError) {
-        let status = self.primary.status();
-        let cause = match status.refusal {
-            Some(refusal) => format!("it was not taken: {refusal}"),
-            None => {
-                self.failures += 1;
-                error.to_string()
-            }
-        };
-        // The same again, as of a standby that is not taken and tries on, is not worth a line.
-        if cause != self.error {
-            tracing::warn!("standby {}: {cause}", self.address);
-        }
-        if cause != self.error && status.refusal == Some(Refusal::Term) {
-            tracing::error!(
-                "standby {} has heard of term {}: another node is the primary, and this one should be stopped; if this \
-                 node's state was lost instead, write that number into the file `term` of its state folder, and start it \
-                 again",
-                self.address,
-                status.later_term
-            );
-        }
-        self.error = cause;
-    }
-
-    fn connect(&mut self, address: SocketAddr, end: PrimaryEnd) {
-        self.address = address;
-        self.primary.connected();
-        self.connection = Some(Connection { end, heard_ns: SystemClock.monotonic_ns() });
-    }
-
-    fn view(&mut self, tail: u64) -> PeerView {
-        let (status, counted) = (self.primary.status(), self.primary.counters());
-        let connected = self.connection.is_some() && status.connected;
-        if connected {
-            self.error.clear();
-        }
-        PeerView {
-            address: self.address.to_string(),
-            connected,
-            level: connected && status.level,
-            acknowledged: status.acknowledged,
-            lag_ticks: tail.saturating_sub(status.acknowledged),
-            error: self.error.clone(),
-            counters: counters([
-                ("connections", counted.connections),
-                ("refused", counted.refused),
-                ("images", counted.images),
-                ("lapped", counted.lapped),
-                ("rows", counted.rows),
-                ("ticks", counted.ticks),
-                ("failures", self.failures),
-            ]),
-        }
-    }
-}
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 
 /// A primary's standbys.
 pub struct PrimaryGroup {
-    listener: TcpListener,
     reader: Reader<'static>,
     lineage: Lineage,
     limits: PrimaryLimits,
     peers: Vec<Peer>,
-    /// Connections for which there was no place.
+    arrivals: Vec<Arrival>,
+    /// Connections for which there was no place, or that were not those of a peer.
     turned_away: u64,
+    strangers: u64,
+    /// Addresses of strangers that were told of in the log.
+    told: HashSet<IpAddr>,
     /// Connections that the kernel did not hand over.
     not_accepted: u64,
     looked_ns: u64,
-    view: View,
-    /// Its lock says that no other node has this folder.
-    _term: TermFile,
 }
 
 impl PrimaryGroup {
-    /// The socket for standbys.
-    pub fn bind(address: SocketAddr) -> Result<TcpListener, ReplicaError> {
-        let bound = TcpListener::bind(address).and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        });
-        bound.map_err(|cause| ReplicaError::Bind { address, cause })
-    }
-
-    /// Begins a new term, which is written down; the region must have begun empty.
+    /// The log of `lineage` is the region of `reader`.
     pub fn new(
-        listener: TcpListener,
         reader: Reader<'static>,
-        mut term: TermFile,
+        lineage: Lineage,
         limits: PrimaryLimits,
-        view: View,
-    ) -> Result<PrimaryGroup, ReplicaError> {
-        let lineage = Lineage::first(term.advance()?);
-        tracing::info!("is the primary of term {}", lineage.term);
-        let mut group = PrimaryGroup {
-            listener,
+        peers: &[PeerConfig],
+    ) -> PrimaryGroup {
+        let peers = peers.iter().map(|peer| Peer::new(peer.clone(), reader, lineage, limits)).collect();
+        PrimaryGroup {
             reader,
             lineage,
             limits,
-            peers: Vec::with_capacity(PEERS_MAX),
+            peers,
+            arrivals: Vec::with_capacity(PEERS_MAX),
             turned_away: 0,
+            strangers: 0,
+            told: HashSet::new(),
             not_accepted: 0,
             looked_ns: 0,
-            view,
-            _term: term,
-        };
-        group.show();
-        Ok(group)
+        }
     }
 
-    fn accept(&mut self) {
+    pub fn term(&self) -> u64 {
+        self.lineage.term
+    }
+
+    pub fn peer(&mut self, name: &str) -> Option<&mut Peer> {
+        self.peers.iter_mut().find(|peer| peer.config.name == name)
+    }
+
+    /// The latest term that a peer has heard of, if there is one later than this.
+    pub fn later_term(&self) -> u64 {
+        self.peers.iter().map(Peer::later_term).max().unwrap_or(0)
+    }
+
+    /// Keeps to these peers from now on.
+    pub fn set_peers(&mut self, wanted: &[PeerConfig]) {
+        self.peers.retain_mut(|peer| {
+            let stays = wanted.contains(&peer.config);
+            if !stays {
+                peer.dismiss();
+            }
+            stays
+        });
+        for config in wanted {
+            if self.peers.iter().all(|peer| peer.config != *config) {
+                self.peers.push(Peer::new(config.clone(), self.reader, self.lineage, self.limits));
+            }
+        }
+    }
+
+    pub fn round(&mut self, listener: &TcpListener) -> usize {
+        let now_ns = SystemClock.monotonic_ns();
+        if now_ns.saturating_sub(self.looked_ns) >= VIEW_INTERVAL_NS {
+            self.looked_ns = now_ns;
+            self.accept(listener, now_ns);
+        }
+        self.greet(now_ns) + self.peers.iter_mut().map(Peer::round).sum::<usize>()
+    }
+
+    fn accept(&mut self, listener: &TcpListener, now_ns: u64) {
         for _ in 0..PEERS_MAX {
-            match self.listener.accept() {
-                Ok((stream, address)) => self.take(stream, address),
+            match listener.accept() {
+                Ok((stream, address)) => self.arrive(stream, address, now_ns),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // Too many files, or a peer that is gone again: the next look may find better.
                 Err(error) => {
@@ -182,60 +106,72 @@ impl PrimaryGroup {
         }
     }
 
-    fn take(&mut self, stream: TcpStream, address: SocketAddr) {
-        let Some(index) = self.place_for(address) else {
+    fn arrive(&mut self, stream: TcpStream, address: SocketAddr, now_ns: u64) {
+        if self.arrivals.len() == PEERS_MAX {
             self.turned_away += 1;
-            tracing::warn!("{address} was turned away: {PEERS_MAX} standbys are connected");
-            return;
-        };
+            return tracing::warn!(
+                "{address} was turned away: {PEERS_MAX} others have not said who they are"
+            );
+        }
         match PrimaryEnd::new(stream) {
-            Ok(end) => self.peers[index].connect(address, end),
+            Ok(end) => self.arrivals.push(Arrival::new(end, address, now_ns)),
             Err(error) => tracing::warn!("standby {address}: {error}"),
         }
     }
 
-    /// The place of a peer of that address that is gone, a new one, or that of whoever has been gone for longest.
-    fn place_for(&mut self, address: SocketAddr) -> Option<usize> {
-        let gone = |peer: &Peer| peer.connection.is_none();
-        let again = |peer: &Peer| gone(peer) && peer.address.ip() == address.ip();
-        if let Some(index) = self.peers.iter().position(again) {
-            return Some(index);
+    /// Finds out whose connections they are.
+    fn greet(&mut self, now_ns: u64) -> usize {
+        let mut work = 0;
+        for index in (0..self.arrivals.len()).rev() {
+            match self.arrivals[index].round(now_ns) {
+                Said::Nothing => continue,
+                Said::Hello(hello) => self.introduce(index, hello),
+                Said::Gone(error) => {
+                    let gone = self.arrivals.swap_remove(index);
+                    self.strangers += 1;
+                    tracing::debug!("{}: {error}", gone.address);
+                }
+            }
+            work += 1;
         }
-        let primary = Primary::new(self.reader, self.lineage, self.limits);
-        let fresh =
-            Peer { address, primary, connection: None, gone_ns: 0, failures: 0, error: String::new() };
-        if self.peers.len() < PEERS_MAX {
-            self.peers.push(fresh);
-            return Some(self.peers.len() - 1);
-        }
-        let all = self.peers.iter_mut().enumerate();
-        let (index, peer) = all.filter(|(_, peer)| gone(peer)).min_by_key(|(_, peer)| peer.gone_ns)?;
-        *peer = fresh;
-        Some(index)
+        work
     }
 
-    fn show(&mut self) {
+    fn introduce(&mut self, index: usize, hello: Message) {
+        let Message::Hello { node, .. } = hello else { unreachable!("asked for") };
+        if let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == node) {
+            let Arrival { end, address, .. } = self.arrivals.swap_remove(index);
+            return peer.connect(end, address, hello);
+        }
+        let arrival = &mut self.arrivals[index];
+        arrival.refuse(refusal_of_stranger(self.lineage.term));
+        if self.told.len() < PEERS_MAX && self.told.insert(arrival.address.ip()) {
+            tracing::warn!(
+                "{} is none of this node's peers and was sent away: add it to [replica] peers, or by `tickplane peer add`",
+                arrival.address
+            );
+        }
+    }
+
+    pub fn show(&mut self, view: &View, seen: ClusterGetResponse) {
         let tail = self.reader.tail();
-        let later = self.peers.iter().map(|peer| peer.primary.status().later_term).max();
-        self.view.set(ClusterGetResponse {
+        let latencies = self.peers.iter().map(Peer::latencies).collect();
+        let seen = ClusterGetResponse {
             role: Role::Primary.into(),
             term: self.lineage.term,
-            later_term: later.unwrap_or(0),
+            later_term: self.later_term(),
             peers: self.peers.iter_mut().map(|peer| peer.view(tail)).collect(),
-            counters: counters([("turned_away", self.turned_away), ("not_accepted", self.not_accepted)]),
-            ..Default::default()
-        });
-    }
-}
-
-impl Round for PrimaryGroup {
-    fn round(&mut self) -> usize {
-        let now_ns = SystemClock.monotonic_ns();
-        if now_ns.saturating_sub(self.looked_ns) >= VIEW_INTERVAL_NS {
-            self.looked_ns = now_ns;
-            self.accept();
-            self.show();
-        }
-        self.peers.iter_mut().map(Peer::round).sum()
+            counters: seen
+                .counters
+                .into_iter()
+                .chain(counters([
+                    ("turned_away", self.turned_away),
+                    ("strangers", self.strangers),
+                    ("not_accepted", self.not_accepted),
+                ]))
+                .collect(),
+            ..seen
+        };
+        view.set(seen, latencies);
     }
 }

@@ -1,8 +1,7 @@
-//! The standby's side: connects to its primary, follows it, and connects again.
+//! The standby's side: looks for its primary, follows it, and connects again.
 
-use super::{Round, SILENCE_MAX_NS, TermFile, VIEW_INTERVAL_NS, View, counters};
+use super::{SILENCE_MAX_NS, TermFile, View, counters};
 use crate::proto::{ClusterGetResponse, Role, Source};
-use dataplane::cache::follower::Follower;
 use dataplane::replica::Standby;
 use dataplane::time::{Clock, NS_PER_MS};
 use drivers::clock::SystemClock;
@@ -14,7 +13,16 @@ use std::time::Duration;
 /// The time between two attempts to connect: it doubles from the least to the most.
 const BACKOFF_MIN_NS: u64 = 10 * NS_PER_MS;
 const BACKOFF_MAX_NS: u64 = 1_000 * NS_PER_MS;
-const CONNECT_MAX: Duration = Duration::from_secs(1);
+/// A machine that is gone does not answer; nothing else is done meanwhile.
+const CONNECT_MAX: Duration = Duration::from_millis(250);
+
+/// A node that may be the primary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    pub name: String,
+    /// `HOST:PORT`.
+    pub address: String,
+}
 
 struct Connection {
     end: StandbyEnd,
@@ -45,42 +53,92 @@ impl Connection {
 }
 
 /// A standby, which fills its region with what its primary sends.
-pub struct StandbyNode {
-    /// `HOST:PORT`, as configured.
-    primary: String,
+pub struct StandbySide {
     standby: Standby<'static>,
-    term: TermFile,
+    candidates: Vec<Candidate>,
+    /// The one that is asked, or was asked last.
+    asked: usize,
+    /// Candidates that were asked in vain since the last connection on which a primary spoke.
+    in_vain: usize,
     connection: Option<Connection>,
     retry_ns: u64,
     backoff_ns: u64,
     failures: u64,
     error: String,
-    looked_ns: u64,
-    view: View,
 }
 
-impl StandbyNode {
-    pub fn new(primary: String, follower: Follower<'static>, term: TermFile, view: View) -> StandbyNode {
-        let mut node = StandbyNode {
-            primary,
-            standby: Standby::new(follower, term.term()),
-            term,
+impl StandbySide {
+    pub fn new(standby: Standby<'static>, candidates: Vec<Candidate>) -> StandbySide {
+        StandbySide {
+            standby,
+            candidates,
+            asked: 0,
+            in_vain: 0,
             connection: None,
             retry_ns: 0,
             backoff_ns: BACKOFF_MIN_NS,
             failures: 0,
             error: String::new(),
-            looked_ns: 0,
-            view,
-        };
-        node.show();
-        node
+        }
     }
 
-    /// Connects to the first loopback address of the primary's that takes it: nothing else is allowed without TLS.
+    pub fn standby(&self) -> &Standby<'static> {
+        &self.standby
+    }
+
+    /// The standby itself, whose connection is gone with this.
+    pub fn into_standby(self) -> Standby<'static> {
+        self.standby
+    }
+
+    /// The name of a primary that is connected and has spoken.
+    pub fn primary(&self) -> Option<&str> {
+        let speaks = self.connection.is_some() && self.standby.status().connected;
+        self.candidates.get(self.asked).filter(|_| speaks).map(|candidate| candidate.name.as_str())
+    }
+
+    /// None of the candidates is a primary, as far as could be found out.
+    pub fn has_asked_all(&self) -> bool {
+        self.in_vain >= self.candidates.len()
+    }
+
+    /// Looks for the primary among these from now on.
+    pub fn set_candidates(&mut self, candidates: Vec<Candidate>) {
+        if candidates != self.candidates {
+            (self.candidates, self.connection) = (candidates, None);
+            (self.asked, self.in_vain, self.retry_ns, self.backoff_ns) = (0, 0, 0, BACKOFF_MIN_NS);
+            self.error.clear();
+        }
+    }
+
+    pub fn round(&mut self, term: &mut TermFile) -> usize {
+        let now_ns = SystemClock.monotonic_ns();
+        let StandbySide { connection, standby, .. } = self;
+        match connection.as_mut().map(|connection| connection.round(standby, term)) {
+            Some(Ok(work)) => {
+                if work != 0 && self.standby.status().connected {
+                    (self.in_vain, self.backoff_ns) = (0, BACKOFF_MIN_NS);
+                }
+                work
+            }
+            Some(Err(error)) => {
+                self.lose(error.to_string());
+                1
+            }
+            None if now_ns < self.retry_ns || self.candidates.is_empty() => 0,
+            None => {
+                match self.connect() {
+                    Ok(connection) => self.connection = Some(connection),
+                    Err(error) => self.lose(format!("no connection: {error}")),
+                }
+                1
+            }
+        }
+    }
+
     fn connect(&mut self) -> io::Result<Connection> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "it has no loopback address");
-        for address in self.primary.to_socket_addrs()?.filter(|address| address.ip().is_loopback()) {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
+        for address in self.candidates[self.asked].address.to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, CONNECT_MAX) {
                 Ok(stream) => {
                     let end = StandbyEnd::new(stream, &mut self.standby)?;
@@ -92,28 +150,37 @@ impl StandbyNode {
         Err(last)
     }
 
+    /// Goes on with the next candidate: at once, until all were asked.
     fn lose(&mut self, cause: String) {
+        let Candidate { name, address } = &self.candidates[self.asked];
+        let cause = format!("{name} at {address}: {cause}");
         self.connection = None;
         self.failures += 1;
+        self.in_vain += 1;
         // The same again is not worth a line.
-        if cause != self.error {
-            tracing::warn!("primary {}: {cause}", self.primary);
+        if cause != self.error && self.in_vain <= self.candidates.len() {
+            tracing::warn!("{cause}");
         }
         self.error = cause;
-        self.retry_ns = SystemClock.monotonic_ns() + self.backoff_ns;
-        self.backoff_ns = (self.backoff_ns * 2).min(BACKOFF_MAX_NS);
+        self.asked = (self.asked + 1) % self.candidates.len();
+        if self.asked == 0 || self.candidates.len() == 1 {
+            self.retry_ns = SystemClock.monotonic_ns() + self.backoff_ns;
+            self.backoff_ns = (self.backoff_ns * 2).min(BACKOFF_MAX_NS);
+        }
     }
 
-    fn show(&mut self) {
+    pub fn show(&mut self, view: &View, seen: ClusterGetResponse) {
         let (status, counted) = (self.standby.status(), self.standby.counters());
         let connected = self.connection.is_some() && status.connected;
         if connected {
             self.error.clear();
-            self.backoff_ns = BACKOFF_MIN_NS;
         }
         let lag_ticks = status.primary_tail.saturating_sub(status.position);
+        let candidate = self.candidates.get(self.asked);
         let source = Source {
-            address: self.primary.clone(),
+            name: candidate.map(|candidate| candidate.name.clone()).unwrap_or_default(),
+            address: candidate.map(|candidate| candidate.address.clone()).unwrap_or_default(),
+            link: "tcp".to_owned(),
             connected,
             tail: status.primary_tail,
             lag_ticks,
@@ -127,43 +194,18 @@ impl StandbyNode {
                 ("failures", self.failures),
             ]),
         };
-        self.view.set(ClusterGetResponse {
+        let seen = ClusterGetResponse {
             role: Role::Standby.into(),
             term: status.term,
             tail: status.primary_tail,
             level: status.level,
             source: Some(source),
-            ..Default::default()
-        });
-    }
-}
-
-impl Round for StandbyNode {
-    fn round(&mut self) -> usize {
-        let now_ns = SystemClock.monotonic_ns();
-        if now_ns.saturating_sub(self.looked_ns) >= VIEW_INTERVAL_NS {
-            self.looked_ns = now_ns;
-            self.show();
-        }
-        let StandbyNode { connection, standby, term, .. } = self;
-        match connection.as_mut().map(|connection| connection.round(standby, term)) {
-            Some(Ok(work)) => work,
-            Some(Err(error)) => {
-                self.lose(error.to_string());
-                1
-            }
-            None if now_ns < self.retry_ns => 0,
-            None => {
-                match self.connect() {
-                    Ok(connection) => self.connection = Some(connection),
-                    Err(error) => self.lose(format!("no connection: {error}")),
-                }
-                1
-            }
-        }
+            ..seen
+        };
+        view.set(seen, Vec::new());
     }
 
-    fn end(&mut self) {
+    pub fn retire(&mut self) {
         self.standby.retire();
     }
 }

@@ -1,8 +1,15 @@
 //! `Cluster`: what the node is among others.
 
+use super::telemetry::summary;
+use crate::config::PeerConfig;
+use crate::latency::Latencies;
 use crate::node::Node;
 use crate::proto::cluster_server::Cluster as Service;
-use crate::proto::{ClusterGetRequest, ClusterGetResponse, Role};
+use crate::proto::{
+    AddPeerRequest, ClusterGetRequest, ClusterGetResponse, HandOverRequest, OrderResponse, PromoteRequest,
+    RemovePeerRequest, Role, Stage,
+};
+use crate::replica::{Order, OrderError};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -14,10 +21,33 @@ impl Cluster {
     pub fn new(node: Arc<Node>) -> Cluster {
         Cluster { node }
     }
+
+    async fn order(&self, order: Order) -> Result<Response<OrderResponse>, Status> {
+        match self.node.group.orders.give(order).await {
+            Ok(term) => Ok(Response::new(OrderResponse { term })),
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+}
+
+fn refusal(error: &OrderError) -> Status {
+    let text = error.to_string();
+    match error {
+        OrderError::NoSuchPeer(_) => Status::not_found(text),
+        OrderError::Peers(_) => Status::invalid_argument(text),
+        OrderError::NotDrained(_) | OrderError::NotTaken(_) => Status::aborted(text),
+        OrderError::Term(_) => Status::internal(text),
+        OrderError::Stopping => Status::unavailable(text),
+        _ => Status::failed_precondition(text),
+    }
 }
 
 pub fn cluster(node: &Node) -> ClusterGetResponse {
-    let mut seen = node.replica.get();
+    let (mut seen, latencies) = node.group.view.get();
+    for (peer, (_, histogram)) in seen.peers.iter_mut().zip(&latencies) {
+        let latencies = Latencies::of(histogram);
+        peer.published_to_acknowledged = Some(summary(Stage::PublishedToAcknowledged, &latencies, false));
+    }
     if seen.role() == Role::Unspecified {
         seen.role = Role::Single.into();
     }
@@ -39,5 +69,26 @@ impl Service for Cluster {
         _request: Request<ClusterGetRequest>,
     ) -> Result<Response<ClusterGetResponse>, Status> {
         Ok(Response::new(cluster(&self.node)))
+    }
+
+    async fn promote(&self, request: Request<PromoteRequest>) -> Result<Response<OrderResponse>, Status> {
+        self.order(Order::Promote { force: request.into_inner().force }).await
+    }
+
+    async fn hand_over(&self, request: Request<HandOverRequest>) -> Result<Response<OrderResponse>, Status> {
+        self.order(Order::HandOver { to: request.into_inner().to }).await
+    }
+
+    async fn add_peer(&self, request: Request<AddPeerRequest>) -> Result<Response<OrderResponse>, Status> {
+        let AddPeerRequest { name, address } = request.into_inner();
+        let address = Some(address).filter(|address| !address.is_empty());
+        self.order(Order::AddPeer(PeerConfig { name, address })).await
+    }
+
+    async fn remove_peer(
+        &self,
+        request: Request<RemovePeerRequest>,
+    ) -> Result<Response<OrderResponse>, Status> {
+        self.order(Order::RemovePeer { name: request.into_inner().name }).await
     }
 }

@@ -27,7 +27,8 @@ pub fn latencies(node: &Node, stage: Stage) -> Latencies {
     Latencies::of(match stage {
         Stage::Unspecified | Stage::ExchangeToReceived => &node.telemetry.exchange_to_received,
         Stage::ReceivedToPublished => &node.telemetry.received_to_published,
-        Stage::PublishedToDelivered => &node.delivery.published_to_delivered,
+        // Of each peer there is one of its own, in `Cluster.Get`.
+        Stage::PublishedToDelivered | Stage::PublishedToAcknowledged => &node.delivery.published_to_delivered,
     })
 }
 
@@ -36,13 +37,13 @@ fn stages(asked: &[i32]) -> Result<Vec<Stage>, Status> {
         return Ok(STAGES.into());
     }
     let stage = |stage: &i32| {
-        let known = Stage::try_from(*stage).ok().filter(|stage| *stage != Stage::Unspecified);
+        let known = Stage::try_from(*stage).ok().filter(|stage| STAGES.contains(stage));
         known.ok_or_else(|| Status::invalid_argument(format!("there is no stage {stage}")))
     };
     asked.iter().take(STAGES.len() + 1).map(stage).collect()
 }
 
-fn summary(stage: Stage, latencies: &Latencies, include_histogram: bool) -> StageLatency {
+pub fn summary(stage: Stage, latencies: &Latencies, include_histogram: bool) -> StageLatency {
     let histogram = &latencies.histogram;
     let at = |quantile| if histogram.is_empty() { 0 } else { histogram.value_at_quantile(quantile) };
     StageLatency {

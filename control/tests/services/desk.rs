@@ -4,7 +4,7 @@ use control::config::Config;
 use control::node::Node;
 use control::proto::market_data_client::MarketDataClient;
 use control::proto::{RowKind, SubscribeRequest, SubscribeResponse, update};
-use control::replica::View;
+use control::runner::GroupAccess;
 use control::server;
 use dataplane::cache::cell::Cell;
 use dataplane::cache::reader::Reader;
@@ -81,8 +81,8 @@ impl Desk {
         let listeners = server::bind(&config).await.unwrap();
         let (grpc, metrics) = (listeners.grpc_address(), listeners.metrics_address().unwrap());
         let reader = Reader::open(cells).unwrap();
-        let replica = View::default();
-        let node = Node::new(config, reader, telemetry.clone(), bytes, tail_seen, stopping_seen, replica);
+        let group = GroupAccess::default();
+        let node = Node::new(config, reader, telemetry.clone(), bytes, tail_seen, stopping_seen, group);
         let served = tokio::spawn(async move {
             server::serve(Arc::new(node), listeners, std::future::pending()).await.unwrap();
         });

@@ -49,6 +49,16 @@ impl<'m> Writer<'m> {
         Reader::over(self.region)
     }
 
+    /// The same region with nothing in it.
+    pub fn emptied(self) -> Writer<'m> {
+        if self.next == 0 {
+            return self;
+        }
+        let mut follower = self.into_follower();
+        follower.restart(0);
+        follower.into_writer()
+    }
+
     /// The position that the next tick will have.
     #[inline(always)]
     pub fn position(&self) -> u64 {

@@ -37,7 +37,9 @@ pub enum Refusal {
     Layout = 2,
     #[error("it has heard of a later term: the primary is no longer the primary")]
     Term = 3,
-    #[error("its name is not among the primary's peers: add it there, in [replica] peers or by `tickplane peer add`")]
+    #[error(
+        "its name is not among the primary's peers: add it there, in [replica] peers or by `tickplane peer add`"
+    )]
     Stranger = 4,
 }
 

@@ -230,7 +230,8 @@ impl<'m> Primary<'m> {
 
     /// Whether the peer has all that there is.
     pub fn has_all(&self) -> bool {
-        let is_level = matches!(self.phase, Phase::Log(level) if self.level_said && self.acknowledged >= level);
+        let is_level =
+            matches!(self.phase, Phase::Log(level) if self.level_said && self.acknowledged >= level);
         is_level && self.unsent.is_none() && self.acknowledged == self.reader.tail()
     }
 

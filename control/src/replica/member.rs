@@ -1,0 +1,401 @@
+//! A node's place in its group, and how it changes: primary, standby, and the way from one to the other.
+
+use super::hand_over::{HandOver, Step};
+use super::orders::{Answer, OrderError, Waiting};
+use super::primary::PrimaryGroup;
+use super::standby::{Candidate, StandbySide};
+use super::{Round, TermFile, VIEW_INTERVAL_NS, View, counters};
+use crate::config::{Config, PeerConfig, ReplicaConfig, ReplicaRole};
+use crate::election::{Candidacy, Election, Leader, Leadership, Wishes};
+use crate::proto::ClusterGetResponse;
+use crate::worker::WorkerHandle;
+use dataplane::cache::follower::Follower;
+use dataplane::cache::reader::Reader;
+use dataplane::cache::writer::Writer;
+use dataplane::replica::{Standby, node_id};
+use dataplane::time::{Clock, NS_PER_MS};
+use drivers::clock::SystemClock;
+use std::net::TcpListener;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long the new primary of a hand-over may take until it sends.
+const FOLLOW_MAX_NS: u64 = 5_000 * NS_PER_MS;
+/// How long a peer may take to hear that there is a new primary.
+const HERALD_MAX: Duration = Duration::from_millis(250);
+
+mod ordered;
+
+const WORKER_LIVES: &str = "the worker's thread lives as long as this one";
+
+enum Side {
+    Standby(Box<StandbySide>),
+    Primary(Box<PrimaryGroup>),
+    HandingOver(Box<HandOver>),
+}
+
+/// Whoever asked for a hand-over, until the new primary sends.
+struct Awaited {
+    answer: Answer,
+    to: String,
+    after_term: u64,
+    deadline_ns: u64,
+}
+
+/// What the worker of a node that may be the primary writes to, and how that is changed.
+pub struct Lead {
+    pub worker: WorkerHandle,
+    pub listener: TcpListener,
+    /// Where the worker goes on when it gives the group's region up; `None` = it writes there now.
+    pub shadow: Option<JoinHandle<Writer<'static>>>,
+    /// `None` = roles are as they are configured and commanded.
+    pub election: Option<Election>,
+}
+
+impl Lead {
+    /// Lets the worker write the group's region; returns how many feeds could not go on without a declared loss.
+    fn take_over(&mut self, writer: Writer<'static>, group: Reader<'static>) -> u64 {
+        let (shadow, feeds) = self.worker.take_over(writer, group).expect(WORKER_LIVES);
+        // Emptying a region takes milliseconds, which a hand-over has not.
+        self.shadow = Some(std::thread::spawn(|| shadow.emptied()));
+        let mut gaps = 0;
+        for (feed, done) in feeds.iter().enumerate() {
+            match done.misfit {
+                None => tracing::info!("feed {feed} goes on: {} updates were on their way", done.followed),
+                Some(misfit) => {
+                    gaps += 1;
+                    tracing::warn!(
+                        "feed {feed} goes on behind a gap: {misfit}; {} rows are told anew",
+                        done.renewed
+                    );
+                }
+            }
+        }
+        gaps
+    }
+
+    /// Lets the worker go on in its shadow, and returns the writer of the group's region.
+    fn give_up(&mut self) -> Writer<'static> {
+        let shadow = self.shadow.take().expect("a primary's shadow is not in use");
+        self.worker.give_up(shadow.join().expect("emptying a region can't fail")).expect(WORKER_LIVES)
+    }
+}
+
+/// One node of a group, in its thread.
+pub struct Member {
+    name: String,
+    config: ReplicaConfig,
+    reader: Reader<'static>,
+    term: TermFile,
+    /// `None` while it changes.
+    side: Option<Side>,
+    /// `None` = a copy, which never is the primary.
+    lead: Option<Lead>,
+    /// `None` = roles are as they are configured and commanded.
+    election: Option<Election>,
+    /// What the election last said.
+    leadership: Leadership,
+    /// Becomes the primary as soon as no peer turns out to be it: a node that is configured as the primary, at its start.
+    leads_first: bool,
+    awaited: Option<Awaited>,
+    orders: Waiting,
+    promotions: u64,
+    demotions: u64,
+    /// Feeds that could not go on without a gap when this node took over.
+    gaps: u64,
+    looked_ns: u64,
+    view: View,
+}
+
+impl Member {
+    /// `follower` is the region of `reader`, and empty.
+    pub fn new(
+        config: &Config,
+        follower: Follower<'static>,
+        reader: Reader<'static>,
+        term: TermFile,
+        mut lead: Option<Lead>,
+        orders: Waiting,
+        view: View,
+    ) -> Member {
+        let replica = config.replica.clone().expect("a member of a group has [replica]");
+        let standby = Standby::new(follower, term.term()).named(node_id(&config.node));
+        let election = lead.as_mut().and_then(|lead| lead.election.take());
+        let known = if election.is_some() { Vec::new() } else { candidates(&replica.peers) };
+        let side = Box::new(StandbySide::new(standby, known));
+        let mut member = Member {
+            name: config.node.clone(),
+            leads_first: replica.role == ReplicaRole::Primary,
+            config: replica,
+            reader,
+            term,
+            side: Some(Side::Standby(side)),
+            lead,
+            election,
+            leadership: Leadership::Follower { leader: None },
+            awaited: None,
+            orders,
+            promotions: 0,
+            demotions: 0,
+            gaps: 0,
+            looked_ns: 0,
+            view,
+        };
+        member.show();
+        member
+    }
+
+    fn side(&mut self) -> &mut Side {
+        self.side.as_mut().expect("it changes within a call only")
+    }
+
+    /// What is due without anybody's asking.
+    fn advance(&mut self, now_ns: u64) {
+        match self.side.as_mut().expect("it changes within a call only") {
+            Side::Standby(side) => {
+                if let Some(term) = side.standby().handed_over() {
+                    tracing::info!("was handed the primary's place");
+                    if let Err(error) = self.become_primary(term) {
+                        tracing::error!("can't take the primary's place: {error}");
+                    }
+                } else if self.leads_first {
+                    self.lead_first();
+                }
+                self.answer_awaited(now_ns);
+            }
+            Side::Primary(group) => {
+                let later = group.later_term();
+                if later > group.term() {
+                    tracing::error!(
+                        "a peer has heard of term {later}, so another node is or was the primary: this one is a standby from \
+                         now on; if no node is the primary, promote one"
+                    );
+                    self.step_down(later);
+                }
+            }
+            Side::HandingOver(_) => self.advance_hand_over(now_ns),
+        }
+    }
+
+    /// Does what the election says.
+    fn follow_election(&mut self, now_ns: u64) {
+        let Some(election) = &mut self.election else { return };
+        let candidacy = match self.side.as_ref().expect("it changes within a call only") {
+            Side::Standby(side) if side.standby().is_fresh() => Candidacy::Last,
+            Side::Standby(side) if !side.standby().status().level => Candidacy::No,
+            _ => Candidacy::Yes,
+        };
+        election.wish(Wishes { candidacy, heard: self.term.term() });
+        if election.leadership.has_changed().unwrap_or(false) {
+            self.leadership = election.leadership.borrow_and_update().clone();
+            tracing::debug!("election: {:?}", self.leadership);
+            if let (Leadership::Leader { until_ns, .. }, Some(lead)) = (&self.leadership, &self.lead) {
+                lead.worker.lease_until(*until_ns);
+            }
+        }
+        let leads = match self.leadership {
+            Leadership::Leader { term, until_ns } if now_ns < until_ns => Some(term),
+            _ => None,
+        };
+        match (self.side.as_mut().expect("it changes within a call only"), leads) {
+            (Side::Standby(_), Some(term)) => {
+                if let Err(error) = self.become_primary(term) {
+                    tracing::error!("is to lead, and can't: {error}");
+                    self.resign(None);
+                    // It must not try again with the same term.
+                    self.leadership = Leadership::Follower { leader: None };
+                }
+            }
+            (Side::Standby(side), None) => {
+                if let Leadership::Follower { leader: Some(leader) } = &self.leadership {
+                    side.set_candidates(vec![leader.into()]);
+                }
+            }
+            (Side::Primary(group), leads) => {
+                let own = group.term();
+                if leads != Some(own) {
+                    tracing::warn!("the lease of term {own} is gone: this node is a standby from now on");
+                    self.step_down(own);
+                }
+            }
+            (Side::HandingOver(under_way), leads) => {
+                if leads != Some(under_way.group.term()) {
+                    self.end_hand_over(Step::Done, now_ns);
+                }
+            }
+        }
+    }
+
+    fn resign(&self, successor: Option<String>) {
+        if let Some(election) = &self.election {
+            election.resign(successor);
+        }
+    }
+
+    /// Where the primary is looked for.
+    fn candidates(&self) -> Vec<Candidate> {
+        match (&self.election, &self.leadership) {
+            (None, _) => candidates(&self.config.peers),
+            (Some(_), Leadership::Follower { leader: Some(leader) }) => vec![leader.into()],
+            _ => Vec::new(),
+        }
+    }
+
+    fn lead_first(&mut self) {
+        let Side::Standby(side) = self.side() else { return };
+        if side.primary().is_some() {
+            tracing::info!("a peer is the primary: this node is its standby");
+            self.leads_first = false;
+        } else if side.has_asked_all() {
+            self.leads_first = false;
+            let term = self.term.term() + 1;
+            if let Err(error) = self.become_primary(term) {
+                tracing::error!("can't become the primary: {error}");
+            }
+        }
+    }
+
+    /// Takes the primary's place with `term`, which is written down first.
+    fn become_primary(&mut self, term: u64) -> Result<u64, OrderError> {
+        let Some(lead) = &mut self.lead else { return Err(OrderError::Copy) };
+        let Some(Side::Standby(side)) = &self.side else {
+            return Err(OrderError::IsPrimary(self.term.term()));
+        };
+        if !side.standby().status().level && !side.standby().is_fresh() {
+            return Err(OrderError::NotLevel);
+        }
+        self.term.write(term).map_err(|error| OrderError::Term(error.to_string()))?;
+        let Some(Side::Standby(side)) = self.side.take() else { unreachable!("looked at above") };
+        // With its connection goes all that an earlier primary could still send.
+        match side.into_standby().into_first_primary(term) {
+            Ok((writer, lineage)) => {
+                self.gaps += lead.take_over(writer, self.reader);
+                self.promotions += 1;
+                tracing::info!("is the primary of term {term}");
+                let group = PrimaryGroup::new(self.reader, lineage, self.config.limits(), &self.config.peers);
+                self.side = Some(Side::Primary(Box::new(group)));
+                Ok(term)
+            }
+            Err(standby) => {
+                self.be_standby(*standby);
+                Err(OrderError::NotLevel)
+            }
+        }
+    }
+
+    fn be_standby(&mut self, standby: Standby<'static>) {
+        self.side = Some(Side::Standby(Box::new(StandbySide::new(standby, self.candidates()))));
+        self.show();
+    }
+
+    /// Gives the primary's place up, since there is or may be another primary. `later` is a term that was heard of.
+    fn step_down(&mut self, later: u64) {
+        let Some(Side::Primary(group)) = self.side.take() else { unreachable!("only a primary steps down") };
+        let term = group.term();
+        drop(group);
+        let follower = self.give_up();
+        self.be_standby_after(follower, term, later);
+    }
+
+    /// The worker goes on in its shadow, and nobody writes the region any more.
+    fn give_up(&mut self) -> Follower<'static> {
+        let lead = self.lead.as_mut().expect("a primary has a worker");
+        lead.give_up().into_follower()
+    }
+
+    fn be_standby_after(&mut self, follower: Follower<'static>, term: u64, later: u64) {
+        let mut standby = Standby::after_primary(follower, term).named(node_id(&self.name));
+        let file = &mut self.term;
+        let mut write_down = |term| file.write(term).inspect_err(|error| tracing::error!("{error}")).is_ok();
+        // If it can't be written down, the next primary's Begin is refused until it can.
+        let _ = standby.hear_of(later, &mut write_down);
+        self.demotions += 1;
+        self.be_standby(standby);
+    }
+
+    fn answer_awaited(&mut self, now_ns: u64) {
+        let Some(awaited) = &self.awaited else { return };
+        let term = self.term.term();
+        let follows = match &self.side {
+            Some(Side::Standby(side)) => side.primary().is_some() && term > awaited.after_term,
+            _ => true,
+        };
+        if follows || now_ns > awaited.deadline_ns {
+            let Awaited { answer, to, .. } = self.awaited.take().expect("looked at above");
+            let _ = answer.send(if follows { Ok(term) } else { Err(OrderError::NotTaken(to)) });
+        }
+    }
+
+    fn show(&mut self) {
+        let seen = ClusterGetResponse {
+            members: std::iter::once((&self.name, self.config.listen.map(|listen| listen.to_string())))
+                .chain(self.config.peers.iter().map(|peer| (&peer.name, peer.address.clone())))
+                .map(|(name, address)| crate::proto::Member {
+                    name: name.clone(),
+                    address: address.unwrap_or_default(),
+                })
+                .collect(),
+            counters: counters([
+                ("promotions", self.promotions),
+                ("demotions", self.demotions),
+                ("gaps", self.gaps),
+            ]),
+            ..Default::default()
+        };
+        match self.side.as_mut().expect("it changes within a call only") {
+            Side::Standby(side) => side.show(&self.view, seen),
+            Side::Primary(group) => group.show(&self.view, seen),
+            Side::HandingOver(under_way) => under_way.group.show(&self.view, seen),
+        }
+    }
+}
+
+impl From<&Leader> for Candidate {
+    fn from(leader: &Leader) -> Candidate {
+        Candidate { name: leader.node.clone(), address: leader.address.clone() }
+    }
+}
+
+/// Where a primary may be found.
+fn candidates(peers: &[PeerConfig]) -> Vec<Candidate> {
+    let candidate =
+        |peer: &PeerConfig| Some(Candidate { name: peer.name.clone(), address: peer.address.clone()? });
+    peers.iter().filter_map(candidate).collect()
+}
+
+impl Round for Member {
+    fn round(&mut self) -> usize {
+        let Member { side, term, lead, .. } = self;
+        let work = match (side.as_mut().expect("it changes within a call only"), lead) {
+            (Side::Standby(side), _) => side.round(term),
+            (Side::Primary(group), Some(lead)) => group.round(&lead.listener),
+            (Side::HandingOver(under_way), Some(lead)) => under_way.group.round(&lead.listener),
+            _ => unreachable!("a copy never is the primary"),
+        };
+        let now_ns = SystemClock.monotonic_ns();
+        self.advance(now_ns);
+        self.follow_election(now_ns);
+        if let Ok((order, answer)) = self.orders.try_recv() {
+            self.take_order(order, answer);
+        }
+        if now_ns.saturating_sub(self.looked_ns) >= VIEW_INTERVAL_NS {
+            self.looked_ns = now_ns;
+            if let (Side::Standby(_), Some(lead)) = (self.side.as_mut().expect("as above"), &self.lead) {
+                // Whoever looks for the primary here does not find it: the next candidate is asked then.
+                while lead.listener.accept().is_ok() {}
+            }
+            self.show();
+        }
+        work
+    }
+
+    fn end(&mut self) {
+        // The group may have another primary as soon as the lease is given back, which is when the election is dropped.
+        if let Some(lead) = &self.lead {
+            lead.worker.lease_until(0);
+        }
+        if let Side::Standby(side) = self.side() {
+            side.retire();
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What an operator orders, and the hand-over that may follow of it.
+
+use super::{Awaited, FOLLOW_MAX_NS, HERALD_MAX, Member, Side, candidates};
+use crate::config::{PeerConfig, ReplicaConfig, ReplicaRole};
+use crate::election::Leadership;
+use crate::replica::hand_over::{HandOver, Step};
+use crate::replica::orders::{Answer, Order, OrderError};
+use crate::replica::standby::Candidate;
+use dataplane::time::Clock;
+use drivers::clock::SystemClock;
+use drivers::tcp_link::StandbyEnd;
+use std::net::{TcpStream, ToSocketAddrs};
+
+impl Member {
+    pub(super) fn take_order(&mut self, order: Order, answer: Answer) {
+        let result = match order {
+            Order::Promote { force } => self.promote(force),
+            Order::HandOver { to } => return self.begin_hand_over(to, answer),
+            Order::AddPeer(peer) => {
+                let mut peers = self.config.peers.clone();
+                peers.retain(|known| known.name != peer.name);
+                peers.push(peer);
+                self.set_peers(peers)
+            }
+            Order::RemovePeer { name } => {
+                let mut peers = self.config.peers.clone();
+                peers.retain(|known| known.name != name);
+                match peers.len() == self.config.peers.len() {
+                    true => Err(OrderError::NoSuchPeer(name)),
+                    false => self.set_peers(peers),
+                }
+            }
+        };
+        // Whoever asked may be gone.
+        let _ = answer.send(result);
+        self.show();
+    }
+
+    fn promote(&mut self, force: bool) -> Result<u64, OrderError> {
+        let heard = self.term.term();
+        match self.side.as_ref().expect("it changes within a call only") {
+            Side::Primary(group) => return Err(OrderError::IsPrimary(group.term())),
+            Side::HandingOver(_) => return Err(OrderError::Busy),
+            _ if self.lead.is_none() => return Err(OrderError::Copy),
+            _ if self.config.role == ReplicaRole::Elected => return Err(OrderError::Elected),
+            Side::Standby(side) => match side.primary() {
+                Some(primary) if !force => return Err(OrderError::PrimaryAnswers(primary.to_owned())),
+                _ if side.standby().is_fresh() && !force => return Err(OrderError::NotLevel),
+                _ => {}
+            },
+        }
+        if !force {
+            return self.become_primary(heard + 1);
+        }
+        // One term to be told of, so that an old primary that is reached knows that its time is over, and the next to lead.
+        self.herald(heard + 1);
+        self.become_primary(heard + 2)
+    }
+
+    /// Lets all peers that can be reached know that the terms before this one are over.
+    fn herald(&mut self, term: u64) {
+        let Some(Side::Standby(side)) = self.side.take() else { unreachable!("only a standby is promoted") };
+        let mut standby = side.into_standby();
+        let file = &mut self.term;
+        let mut write_down = |term| file.write(term).is_ok();
+        if standby.hear_of(term, &mut write_down).is_ok() {
+            for Candidate { name, address } in candidates(&self.config.peers) {
+                let told = address.to_socket_addrs().and_then(|mut addresses| {
+                    let address = addresses.next().ok_or(std::io::ErrorKind::NotFound)?;
+                    let stream = TcpStream::connect_timeout(&address, HERALD_MAX)?;
+                    let mut end = StandbyEnd::new(stream, &mut standby)?;
+                    end.poll(&mut standby, || SystemClock.monotonic_ns(), &mut |_| false)
+                        .map_err(std::io::Error::other)
+                });
+                if let Err(error) = told {
+                    tracing::info!("{name} was not told of the new term: {error}");
+                }
+            }
+        }
+        self.be_standby(standby);
+    }
+
+    fn set_peers(&mut self, peers: Vec<PeerConfig>) -> Result<u64, OrderError> {
+        let config = ReplicaConfig { peers, ..self.config.clone() };
+        config.check_peers(&self.name).map_err(OrderError::Peers)?;
+        self.config = config;
+        match self.side.as_mut().expect("it changes within a call only") {
+            Side::Standby(side) if self.election.is_none() => {
+                side.set_candidates(candidates(&self.config.peers))
+            }
+            Side::Primary(group) => group.set_peers(&self.config.peers),
+            Side::Standby(_) | Side::HandingOver(_) => {}
+        }
+        Ok(self.term.term())
+    }
+
+    fn begin_hand_over(&mut self, to: String, answer: Answer) {
+        let elected = self.election.is_some();
+        let result = match self.side() {
+            Side::Standby(_) => Err(OrderError::NotPrimary),
+            Side::HandingOver(_) => Err(OrderError::Busy),
+            Side::Primary(group) => match group.peer(&to) {
+                None => Err(OrderError::NoSuchPeer(to.clone())),
+                Some(peer) if peer.config.address.is_none() && !elected => {
+                    Err(OrderError::PeerIsCopy(to.clone()))
+                }
+                Some(peer) if !peer.is_level() => Err(OrderError::PeerNotReady(to.clone())),
+                Some(_) => Ok(()),
+            },
+        };
+        if let Err(error) = result {
+            let _ = answer.send(Err(error));
+            return;
+        }
+        tracing::info!("hands the primary's place over to {to}");
+        let Some(Side::Primary(group)) = self.side.take() else { unreachable!("looked at above") };
+        let follower = self.give_up();
+        let now_ns = SystemClock.monotonic_ns();
+        self.side =
+            Some(Side::HandingOver(Box::new(HandOver::new(*group, follower, to, answer, elected, now_ns))));
+    }
+
+    pub(super) fn advance_hand_over(&mut self, now_ns: u64) {
+        let Side::HandingOver(under_way) = self.side() else { return };
+        let step = under_way.step(now_ns);
+        if step != Step::Wait {
+            self.end_hand_over(step, now_ns);
+        }
+    }
+
+    pub(super) fn end_hand_over(&mut self, step: Step, now_ns: u64) {
+        let Some(Side::HandingOver(under_way)) = self.side.take() else { unreachable!("looked at above") };
+        let HandOver { group, follower, to, answer, .. } = *under_way;
+        match step {
+            Step::Done => {
+                let term = group.term();
+                drop(group);
+                self.resign(Some(to.clone()));
+                // Whatever the election said last was of the term that is over.
+                self.leadership = Leadership::Follower { leader: None };
+                let deadline_ns = now_ns + FOLLOW_MAX_NS;
+                self.awaited = Some(Awaited { answer, to, after_term: term, deadline_ns });
+                self.be_standby_after(follower, term, term);
+            }
+            _ => {
+                let lead = self.lead.as_mut().expect("a primary has a worker");
+                self.gaps += lead.take_over(follower.into_writer(), self.reader);
+                tracing::error!("{to} did not get all updates in time: this node is the primary still");
+                self.side = Some(Side::Primary(Box::new(group)));
+                let _ = answer.send(Err(OrderError::NotDrained(to)));
+            }
+        }
+    }
+}

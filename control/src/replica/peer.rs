@@ -1,0 +1,193 @@
+//! A standby, as its primary serves it: on one connection after the other.
+
+use super::{SILENCE_MAX_NS, counters};
+use crate::config::PeerConfig;
+use crate::proto::Peer as PeerView;
+use dataplane::cache::reader::Reader;
+use dataplane::histogram::Histogram;
+use dataplane::replica::{Lineage, Message, Primary, PrimaryLimits, Refusal, node_id};
+use dataplane::time::Clock;
+use drivers::clock::SystemClock;
+use drivers::tcp_link::{LinkError, PrimaryEnd};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The present connection of a peer.
+struct Connection {
+    end: PrimaryEnd,
+    heard_ns: u64,
+}
+
+impl Connection {
+    fn round(&mut self, primary: &mut Primary<'static>) -> Result<usize, LinkError> {
+        let received = self.end.fill()?;
+        let now_ns = SystemClock.monotonic_ns();
+        if received != 0 {
+            self.heard_ns = now_ns;
+        } else if now_ns.saturating_sub(self.heard_ns) > SILENCE_MAX_NS {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "nothing was heard for too long").into());
+        }
+        let work = primary.poll(&mut self.end, now_ns);
+        Ok(received + work + self.end.flush()?)
+    }
+}
+
+pub struct Peer {
+    pub config: PeerConfig,
+    pub node: u64,
+    /// Where its present or last connection comes from.
+    from: Option<SocketAddr>,
+    primary: Primary<'static>,
+    reader: Reader<'static>,
+    connection: Option<Connection>,
+    failures: u64,
+    error: String,
+    /// A tick can be read here → it is known to be readable there.
+    acknowledged: Arc<Histogram>,
+    measured: u64,
+    hint: u64,
+}
+
+impl Peer {
+    pub fn new(config: PeerConfig, reader: Reader<'static>, lineage: Lineage, limits: PrimaryLimits) -> Peer {
+        Peer {
+            node: node_id(&config.name),
+            config,
+            from: None,
+            primary: Primary::new(reader, lineage, limits),
+            reader,
+            connection: None,
+            failures: 0,
+            error: String::new(),
+            acknowledged: Arc::default(),
+            measured: 0,
+            hint: 0,
+        }
+    }
+
+    /// Takes a connection on which the peer has said who it is. One that is still there is thought to be broken.
+    pub fn connect(&mut self, end: PrimaryEnd, from: SocketAddr, hello: Message) {
+        if self.connection.is_some() {
+            tracing::warn!(
+                "standby {} has connected again, from {from}: if that happens often, two nodes have the same name",
+                self.config.name
+            );
+        }
+        self.from = Some(from);
+        self.primary.connected();
+        self.primary.take(hello);
+        self.connection = Some(Connection { end, heard_ns: SystemClock.monotonic_ns() });
+    }
+
+    pub fn round(&mut self) -> usize {
+        let Some(connection) = &mut self.connection else { return 0 };
+        match connection.round(&mut self.primary) {
+            Ok(work) => {
+                self.measure();
+                work
+            }
+            Err(error) => {
+                self.connection = None;
+                self.end_of_connection(&error);
+                1
+            }
+        }
+    }
+
+    /// Notes how long it took from a tick's being readable here to its acknowledgement: once for each of those, weighted by
+    /// the ticks that it brings.
+    fn measure(&mut self) {
+        let acknowledged = self.primary.status().acknowledged;
+        if !self.is_level() || acknowledged < self.measured {
+            // What an image brings was not published just now.
+            self.measured = acknowledged;
+        } else if acknowledged > self.measured {
+            let weight = acknowledged - self.measured;
+            self.measured = acknowledged;
+            if let Some(published_ns) = self.reader.published_ns(acknowledged - 1, &mut self.hint) {
+                self.acknowledged.record_between(published_ns, SystemClock.monotonic_ns(), weight);
+            }
+        }
+    }
+
+    fn end_of_connection(&mut self, error: &LinkError) {
+        let cause = match self.primary.status().refusal {
+            Some(refusal) => format!("it was not taken: {refusal}"),
+            None => {
+                self.failures += 1;
+                error.to_string()
+            }
+        };
+        // The same again, as of a standby that is not taken and tries on, is not worth a line.
+        if cause != self.error {
+            tracing::warn!("standby {}: {cause}", self.config.name);
+        }
+        self.error = cause;
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.connection.is_some() && self.primary.status().connected
+    }
+
+    pub fn is_level(&self) -> bool {
+        self.is_connected() && self.primary.status().level
+    }
+
+    /// A later term that the peer has heard of; 0 = none.
+    pub fn later_term(&self) -> u64 {
+        self.primary.status().later_term
+    }
+
+    pub fn has_all(&self) -> bool {
+        self.connection.is_some() && self.primary.has_all()
+    }
+
+    /// Makes the peer the primary of `term`; false = it lacks something still.
+    pub fn hand_over(&mut self, term: u64) -> bool {
+        self.connection.is_some() && self.primary.hand_over(term)
+    }
+
+    /// A peer that is no longer one.
+    pub fn dismiss(&mut self) {
+        self.primary.refuse(Refusal::Stranger);
+        self.round();
+    }
+
+    pub fn latencies(&self) -> (String, Arc<Histogram>) {
+        (self.config.name.clone(), self.acknowledged.clone())
+    }
+
+    pub fn view(&mut self, tail: u64) -> PeerView {
+        let (status, counted) = (self.primary.status(), self.primary.counters());
+        let connected = self.is_connected();
+        if connected {
+            self.error.clear();
+        }
+        PeerView {
+            name: self.config.name.clone(),
+            address: self.from.map(|from| from.to_string()).unwrap_or_default(),
+            link: "tcp".to_owned(),
+            connected,
+            level: connected && status.level,
+            acknowledged: status.acknowledged,
+            lag_ticks: tail.saturating_sub(status.acknowledged),
+            error: self.error.clone(),
+            published_to_acknowledged: None,
+            counters: counters([
+                ("connections", counted.connections),
+                ("refused", counted.refused),
+                ("images", counted.images),
+                ("lapped", counted.lapped),
+                ("rows", counted.rows),
+                ("ticks", counted.ticks),
+                ("failures", self.failures),
+            ]),
+        }
+    }
+}
+
+/// The answer to a node that is none of the peers.
+pub fn refusal_of_stranger(term: u64) -> Message {
+    Message::Refuse { refusal: Refusal::Stranger, term }
+}
