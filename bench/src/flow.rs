@@ -35,6 +35,11 @@ impl Flow {
         self.exchange.orders()
     }
 
+    /// Messages up to the open market.
+    pub fn opening_messages(&self) -> u64 {
+        self.exchange.opening_messages()
+    }
+
     /// Everything up to the open market.
     pub fn opening(&mut self) -> MemoryPort {
         let messages = self.exchange.opening_messages();

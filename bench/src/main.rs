@@ -44,6 +44,10 @@ struct Args {
     #[arg(long, value_name = "PROGRAM")]
     capsule: Option<std::path::PathBuf>,
 
+    /// Write the day that `path` measures into an ITCH file, to measure another book builder on the same bytes, and end
+    #[arg(long, value_name = "FILE")]
+    write_day: Option<std::path::PathBuf>,
+
     /// One JSON object behind the table
     #[arg(long)]
     json: bool,
@@ -87,6 +91,16 @@ fn main() {
     }
     if args.what.contains(&What::TopOnce) {
         return served::top_once();
+    }
+    if let Some(file) = &args.write_day {
+        match path::write_day(file, args.messages) {
+            Ok(opening) => println!("{opening} messages of the opening, then {}", args.messages),
+            Err(error) => {
+                eprintln!("{}: {error}", file.display());
+                std::process::exit(1);
+            }
+        }
+        return;
     }
     println!("{machine}");
     let mut lines: Vec<Line> = Vec::new();

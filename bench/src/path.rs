@@ -19,6 +19,7 @@ use drivers::hugepages::advise_hugepages;
 use drivers::region::RegionMapping;
 use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -27,8 +28,6 @@ pub const INSTRUMENTS: u32 = 8_000;
 pub const ORDERS: u32 = 1_000_000;
 const LAYOUT: Layout = Layout { instruments: 16_384, feeds: 1, log_ticks: 1 << 20, bursts: 1 << 14 };
 const HOUR_NS: u64 = 3_600_000_000_000;
-/// The best public book builders on the machine for which the goals were set, for the book alone.
-const PUBLIC_BOOKS_NS: f64 = 134.0;
 
 /// A worker that has seen the opening, and the flow that it has not.
 pub struct Run<'m> {
@@ -131,6 +130,15 @@ fn naive_run(messages: u64) -> f64 {
     started.elapsed().as_nanos() as f64 / messages as f64
 }
 
+/// Writes the day that [`run`] measures as an ITCH file, each message behind its length, so that another book builder can be
+/// measured on the same bytes; returns how many messages of it come before the flow.
+pub fn write_day(file: &Path, messages: u64) -> std::io::Result<u64> {
+    let mut flow = Flow::new(INSTRUMENTS, ORDERS);
+    let opening = flow.opening_messages();
+    std::fs::write(file, flow.file((opening + messages) as usize))?;
+    Ok(opening)
+}
+
 pub fn run(rounds: usize, messages: u64) -> Vec<Line> {
     let samples = take_turns(
         rounds,
@@ -152,8 +160,6 @@ pub fn run(rounds: usize, messages: u64) -> Vec<Line> {
         goal: Some(Goal::TimeAtMost(most)),
     };
     vec![
-        against(&one, "public book builders, elsewhere", PUBLIC_BOOKS_NS, 0.6),
-        against(&ten, "public book builders, elsewhere", PUBLIC_BOOKS_NS, 0.6),
         against(&one, "HashMap + BTreeMap, book alone", naive.median_ns(), 0.6),
         against(&ten, "HashMap + BTreeMap, book alone", naive.median_ns(), 0.6),
         Line {
