@@ -17,6 +17,7 @@ pub use term::{TermError, TermFile};
 use crate::idle::{Idle, Idler};
 use crate::proto::ClusterGetResponse;
 use dataplane::histogram::Histogram;
+use drivers::tcp_link::IdentityError;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +33,8 @@ const SILENCE_MAX_NS: u64 = 5_000_000_000;
 pub enum ReplicaError {
     #[error("[replica] {0}")]
     Term(#[from] TermError),
+    #[error("[replica.tls] {0}")]
+    Identity(#[from] IdentityError),
     #[error(
         "[replica] listen = \"{address}\": {cause}: is another process there? choose another port, or 0 for any"
     )]

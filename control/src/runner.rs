@@ -280,7 +280,7 @@ fn start_member(
         lead = Some(Lead { worker, listener, shadow: None, election });
     }
     let view = filling.group.view.clone();
-    let member = Member::new(config, follower, reader, term, lead, waiting, view);
+    let member = Member::new(config, follower, reader, term, lead, waiting, view)?;
     filling.threads.push(replica::start(member, replica.idle, end.clone())?);
     Ok(filling)
 }

@@ -1,6 +1,8 @@
 //! A primary and its standbys as processes: fed by an exchange, compared with it and with each other, killed, and started
 //! again.
 
+#[path = "../../drivers/tests/authority/mod.rs"]
+mod authority;
 mod process;
 
 use dataplane::cache::reader::{Reader, State};
@@ -489,4 +491,40 @@ fn a_primary_that_is_put_aside_steps_down_as_soon_as_it_is_told() {
     assert!(b.refuses(&["peer", "add", "x", "10.0.0.1:1"]).contains("only loopback"));
     b.obeys(&["peer", "add", "a", a.replica()]);
     a.wait_cluster("a is back", |seen| seen["level"] == true && seen["source"]["connected"] == true);
+}
+
+#[test]
+fn nodes_with_certificates_replicate_and_those_of_others_are_sent_away() {
+    let rig = Rig::new(7);
+    let authority = authority::Authority::new();
+    let tls = |node: &str| {
+        let (certificate, key) = authority.sign(node);
+        format!(
+            "[replica.tls]\ncertificate = {certificate:?}\nkey = {key:?}\nca = {:?}",
+            authority.file("ca.pem")
+        )
+    };
+    let peers = "peers = [{ name = \"good\" }, { name = \"other\" }]";
+    let replica = format!("role = \"primary\"\nlisten = \"127.0.0.1:0\"\n{peers}\n{}", tls("primary"));
+    let primary = rig.start("primary", LOG_TICKS, &replica);
+    let copy = |name: &str, certified: &str| {
+        rig.start(name, LOG_TICKS, &format!("{}\n{}", copy_of(primary.replica()), tls(certified)))
+    };
+    let good = copy("good", "good");
+    let dump = rig.dump("book.jsonl");
+    let _exchange = rig.exchange("ONE", &dump);
+    for node in [&primary, &good] {
+        wait_for("the node is the exchange's book", || node.is_right(&dump).then_some(()));
+    }
+    assert!(wait_for("the regions are the same", || compare(&primary, &good)).0 >= 100);
+    let says = |node: &Node, expected: &str| {
+        node.wait_cluster(expected, |seen| {
+            seen["source"]["error"].as_str().is_some_and(|error| error.contains(expected))
+        });
+    };
+    // One that has another's certificate, and one that has none.
+    says(&copy("other", "good"), "not among the primary's peers");
+    let plain = rig.standby("other", primary.replica());
+    plain.wait_cluster("it is not taken", |seen| seen["source"]["counters"]["failures"].as_u64() > Some(1));
+    assert_eq!(plain.cluster()["level"], false);
 }

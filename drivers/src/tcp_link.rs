@@ -1,4 +1,4 @@
-//! Replication over TCP: the primary's and the standby's end of one connection.
+//! Replication over TCP, with TLS or without: the primary's and the standby's end of one connection.
 //!
 //! Both ends send frames, each a header of 20 bytes and a body. All integers are little-endian.
 //!
@@ -15,17 +15,18 @@
 //! The words of a message are those of [`Message::to_words`]. A standby sends messages only. A frame that is wrong ends the connection, with its cause; nothing of it is taken. All
 //! memory is taken when an end is made. Neither end waits: each call does what can be done now.
 
+mod channel;
 mod frame;
 mod socket;
 
 use bytemuck::Zeroable;
+pub use channel::{Channel, Identity, IdentityError};
 use dataplane::cache::reader::Reader;
 use dataplane::replica::{Copied, Link, Message, Record, Standby, StandbyError};
 pub use frame::{FRAME_BYTES_MAX, FrameError, HEADER_BYTES, MAGIC, MESSAGE_BYTES, RECORD_BYTES, RECORDS_MAX};
 use frame::{Frame, Kind, PutTicks, put_message, put_rows, put_ticks};
 use socket::Socket;
 use std::io;
-use std::net::TcpStream;
 
 /// Log and image on their way from the primary to the kernel, and from the kernel to the standby.
 const LOG_BYTES: usize = 256 << 10;
@@ -79,8 +80,14 @@ pub struct PrimaryEnd {
 }
 
 impl PrimaryEnd {
-    pub fn new(stream: TcpStream) -> io::Result<PrimaryEnd> {
-        Ok(PrimaryEnd { socket: Socket::new(stream, MESSAGES_BYTES, LOG_BYTES)?, failure: None })
+    pub fn new(channel: impl Into<Channel>) -> io::Result<PrimaryEnd> {
+        let socket = Socket::new(channel.into(), MESSAGES_BYTES, LOG_BYTES)?;
+        Ok(PrimaryEnd { socket, failure: None })
+    }
+
+    /// Whether the other end has shown that it is that node ([`Channel::is_from`]).
+    pub fn is_from(&self, node: &str) -> bool {
+        self.socket.channel().is_from(node)
     }
 
     /// Takes in what has come; returns how many bytes that are. An error ends the connection.
@@ -158,15 +165,15 @@ pub struct StandbyEnd {
 
 impl StandbyEnd {
     /// Begins a connection of `standby`: its Hello is on its way after the next [`StandbyEnd::poll`].
-    pub fn new(stream: TcpStream, standby: &mut Standby<'_>) -> io::Result<StandbyEnd> {
-        let mut end = StandbyEnd::silent(stream)?;
+    pub fn new(channel: impl Into<Channel>, standby: &mut Standby<'_>) -> io::Result<StandbyEnd> {
+        let mut end = StandbyEnd::silent(channel)?;
         end.send(standby.connected());
         Ok(end)
     }
 
     /// An end that says nothing by itself.
-    pub(crate) fn silent(stream: TcpStream) -> io::Result<StandbyEnd> {
-        let socket = Socket::new(stream, LOG_BYTES, MESSAGES_BYTES)?;
+    pub(crate) fn silent(channel: impl Into<Channel>) -> io::Result<StandbyEnd> {
+        let socket = Socket::new(channel.into(), LOG_BYTES, MESSAGES_BYTES)?;
         Ok(StandbyEnd { socket, records: vec![Record::zeroed(); RECORDS_MAX].into() })
     }
 

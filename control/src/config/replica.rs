@@ -5,6 +5,7 @@ use crate::idle::Idle;
 use dataplane::limits::LOG_TICKS_MAX;
 use dataplane::replica::PrimaryLimits;
 use dataplane::time::NS_PER_MS;
+use drivers::tcp_link::Identity;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -43,6 +44,8 @@ pub struct ReplicaConfig {
     /// What the replication's thread does when there is nothing to do.
     #[serde(default)]
     pub idle: Idle,
+    /// Encrypts what goes between nodes, and lets them prove who they are.
+    pub tls: Option<TlsConfig>,
     /// Addresses beyond this machine are allowed although nothing is encrypted: for a network that only the group reaches.
     #[serde(default)]
     pub plaintext: bool,
@@ -58,6 +61,18 @@ pub struct PeerConfig {
     pub name: String,
     /// Its `listen`, as this node reaches it, `HOST:PORT`; without it the peer can't be this node's primary.
     pub address: Option<String>,
+}
+
+/// What a node shows to its peers; all are PEM files.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// A certificate that names this node (its `node`) as a DNS name, good for both ends of a connection.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The certificate of who signed those of all nodes.
+    pub ca: PathBuf,
 }
 
 /// The service in which a group elects its primary.
@@ -135,6 +150,12 @@ impl ReplicaConfig {
         if self.peers.iter().any(|peer| peer.name == node) {
             return Err(format!("[replica] peers: `{node}` is this node itself: name only the others"));
         }
+        let names = self.peers.iter().map(|peer| peer.name.as_str()).chain([node]);
+        if let Some(name) = names.filter(|_| self.tls.is_some()).find(|name| !Identity::can_name(name)) {
+            return Err(format!(
+                "[replica.tls] `{name}` can't be the name in a certificate: use letters, digits, `-` and `.`"
+            ));
+        }
         if self.peers.len() > PEERS_MAX {
             return Err(format!("[replica] peers: {} of them, at most {PEERS_MAX} can be", self.peers.len()));
         }
@@ -146,11 +167,10 @@ impl ReplicaConfig {
         let beyond = addresses.try_fold(beyond, |beyond, address| {
             Ok::<_, String>(if is_loopback(address)? { beyond } else { Some(address.to_owned()) })
         })?;
-        if let Some(address) = beyond.filter(|_| !self.plaintext) {
+        if let Some(address) = beyond.filter(|_| !self.plaintext && self.tls.is_none()) {
             return Err(format!(
-                "[replica] {address}: what goes between nodes is neither encrypted nor authenticated, so only loopback is \
-                 allowed: use 127.0.0.1, [::1] or localhost, or, where only nodes of the group reach the network, \
-                 plaintext = true"
+                "[replica] {address}: without [replica.tls] only loopback is allowed: name certificates there, or use \
+                 127.0.0.1, [::1] or localhost, or, where only nodes of the group reach the network, plaintext = true"
             ));
         }
         Ok(())
@@ -227,7 +247,7 @@ mod tests {
             (primary, "state = \"s\"", "state = \"\"", "folder"),
             (primary, "state = \"s\"", "state = \"s\"\nvalid_for_ms = 5", "20 to 60000"),
             (primary, "state = \"s\"", "state = \"s\"\nwindow_ticks = 0", "window_ticks"),
-            (primary, "state = \"s\"", &far, "10.0.0.1:7400: what goes between nodes"),
+            (primary, "state = \"s\"", &far, "10.0.0.1:7400: without [replica.tls]"),
             (primary, "state = \"s\"", &peer("{ name = \"b\", address = \"x\" }"), "HOST:PORT"),
             (
                 primary,
@@ -247,6 +267,11 @@ mod tests {
             let error = parse(&good.replace(from, to)).unwrap_err();
             assert!(error.starts_with("x.toml: ") && error.contains(expected), "{error}, not {expected}");
         }
+        let tls = "[replica.tls]\ncertificate = \"a\"\nkey = \"b\"\nca = \"c\"";
+        parse(&format!("role = \"standby\"\n{far}\n{tls}")).unwrap();
+        let odd = far.replace("\"b\"", "\"b_\"");
+        let error = parse(&format!("role = \"standby\"\n{odd}\n{tls}")).unwrap_err();
+        assert!(error.contains("`b_` can't be the name"), "{error}");
         let far = format!("plaintext = true\n{far}").replace("state", "role = \"standby\"\nstate");
         parse(&far).unwrap();
     }

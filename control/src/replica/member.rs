@@ -4,7 +4,7 @@ use super::hand_over::{HandOver, Step};
 use super::orders::{Answer, OrderError, Waiting};
 use super::primary::PrimaryGroup;
 use super::standby::{Candidate, StandbySide};
-use super::{Round, TermFile, VIEW_INTERVAL_NS, View, counters};
+use super::{ReplicaError, Round, TermFile, VIEW_INTERVAL_NS, View, counters};
 use crate::config::{Config, PeerConfig, ReplicaConfig, ReplicaRole};
 use crate::election::{Candidacy, Election, Leader, Leadership, Wishes};
 use crate::proto::ClusterGetResponse;
@@ -15,6 +15,7 @@ use dataplane::cache::writer::Writer;
 use dataplane::replica::{Standby, node_id};
 use dataplane::time::{Clock, NS_PER_MS};
 use drivers::clock::SystemClock;
+use drivers::tcp_link::Identity;
 use std::net::TcpListener;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -86,6 +87,7 @@ pub struct Member {
     name: String,
     config: ReplicaConfig,
     reader: Reader<'static>,
+    identity: Option<Identity>,
     term: TermFile,
     /// `None` while it changes.
     side: Option<Side>,
@@ -117,17 +119,22 @@ impl Member {
         mut lead: Option<Lead>,
         orders: Waiting,
         view: View,
-    ) -> Member {
+    ) -> Result<Member, ReplicaError> {
         let replica = config.replica.clone().expect("a member of a group has [replica]");
+        let identity = match &replica.tls {
+            Some(tls) => Some(Identity::read(&tls.certificate, &tls.key, &tls.ca)?),
+            None => None,
+        };
         let standby = Standby::new(follower, term.term()).named(node_id(&config.node));
         let election = lead.as_mut().and_then(|lead| lead.election.take());
         let known = if election.is_some() { Vec::new() } else { candidates(&replica.peers) };
-        let side = Box::new(StandbySide::new(standby, known));
+        let side = Box::new(StandbySide::new(standby, identity.clone(), known));
         let mut member = Member {
             name: config.node.clone(),
             leads_first: replica.role == ReplicaRole::Primary,
             config: replica,
             reader,
+            identity,
             term,
             side: Some(Side::Standby(side)),
             lead,
@@ -142,7 +149,7 @@ impl Member {
             view,
         };
         member.show();
-        member
+        Ok(member)
     }
 
     fn side(&mut self) -> &mut Side {
@@ -272,7 +279,13 @@ impl Member {
                 self.gaps += lead.take_over(writer, self.reader);
                 self.promotions += 1;
                 tracing::info!("is the primary of term {term}");
-                let group = PrimaryGroup::new(self.reader, lineage, self.config.limits(), &self.config.peers);
+                let group = PrimaryGroup::new(
+                    self.reader,
+                    lineage,
+                    self.config.limits(),
+                    self.identity.clone(),
+                    &self.config.peers,
+                );
                 self.side = Some(Side::Primary(Box::new(group)));
                 Ok(term)
             }
@@ -284,7 +297,11 @@ impl Member {
     }
 
     fn be_standby(&mut self, standby: Standby<'static>) {
-        self.side = Some(Side::Standby(Box::new(StandbySide::new(standby, self.candidates()))));
+        self.side = Some(Side::Standby(Box::new(StandbySide::new(
+            standby,
+            self.identity.clone(),
+            self.candidates(),
+        ))));
         self.show();
     }
 

@@ -9,7 +9,7 @@ use dataplane::cache::reader::Reader;
 use dataplane::replica::{Lineage, Message, PrimaryLimits};
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
-use drivers::tcp_link::PrimaryEnd;
+use drivers::tcp_link::{Identity, PrimaryEnd};
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -19,6 +19,8 @@ pub struct PrimaryGroup {
     reader: Reader<'static>,
     lineage: Lineage,
     limits: PrimaryLimits,
+    /// Who this node is to its peers; `None` = nothing is encrypted.
+    identity: Option<Identity>,
     peers: Vec<Peer>,
     arrivals: Vec<Arrival>,
     /// Connections for which there was no place, or that were not those of a peer.
@@ -37,6 +39,7 @@ impl PrimaryGroup {
         reader: Reader<'static>,
         lineage: Lineage,
         limits: PrimaryLimits,
+        identity: Option<Identity>,
         peers: &[PeerConfig],
     ) -> PrimaryGroup {
         let peers = peers.iter().map(|peer| Peer::new(peer.clone(), reader, lineage, limits)).collect();
@@ -44,6 +47,7 @@ impl PrimaryGroup {
             reader,
             lineage,
             limits,
+            identity,
             peers,
             arrivals: Vec::with_capacity(PEERS_MAX),
             turned_away: 0,
@@ -113,7 +117,11 @@ impl PrimaryGroup {
                 "{address} was turned away: {PEERS_MAX} others have not said who they are"
             );
         }
-        match PrimaryEnd::new(stream) {
+        let channel = match &self.identity {
+            Some(identity) => identity.accept(stream),
+            None => Ok(stream.into()),
+        };
+        match channel.and_then(PrimaryEnd::new) {
             Ok(end) => self.arrivals.push(Arrival::new(end, address, now_ns)),
             Err(error) => tracing::warn!("standby {address}: {error}"),
         }
@@ -139,15 +147,17 @@ impl PrimaryGroup {
 
     fn introduce(&mut self, index: usize, hello: Message) {
         let Message::Hello { node, .. } = hello else { unreachable!("asked for") };
-        if let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == node) {
+        let arrival = &mut self.arrivals[index];
+        let peer = self.peers.iter_mut().find(|peer| peer.node == node);
+        if let Some(peer) = peer.filter(|peer| arrival.end.is_from(&peer.config.name)) {
             let Arrival { end, address, .. } = self.arrivals.swap_remove(index);
             return peer.connect(end, address, hello);
         }
-        let arrival = &mut self.arrivals[index];
         arrival.refuse(refusal_of_stranger(self.lineage.term));
         if self.told.len() < PEERS_MAX && self.told.insert(arrival.address.ip()) {
             tracing::warn!(
-                "{} is none of this node's peers and was sent away: add it to [replica] peers, or by `tickplane peer add`",
+                "{} is none of this node's peers, or has not their certificate, and was sent away: add it to [replica] \
+                 peers, or by `tickplane peer add`",
                 arrival.address
             );
         }

@@ -5,7 +5,7 @@ use crate::proto::{ClusterGetResponse, Role, Source};
 use dataplane::replica::Standby;
 use dataplane::time::{Clock, NS_PER_MS};
 use drivers::clock::SystemClock;
-use drivers::tcp_link::{LinkError, StandbyEnd};
+use drivers::tcp_link::{Channel, Identity, LinkError, StandbyEnd};
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
@@ -22,6 +22,21 @@ pub struct Candidate {
     pub name: String,
     /// `HOST:PORT`.
     pub address: String,
+}
+
+impl Candidate {
+    /// Connects to the first of its addresses that answers.
+    pub fn connect(&self, identity: Option<&Identity>, most: Duration) -> io::Result<Channel> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
+        for address in self.address.to_socket_addrs()? {
+            match (TcpStream::connect_timeout(&address, most), identity) {
+                (Ok(stream), Some(identity)) => return identity.connect(stream, &self.name),
+                (Ok(stream), None) => return Ok(stream.into()),
+                (Err(error), _) => last = error,
+            }
+        }
+        Err(last)
+    }
 }
 
 struct Connection {
@@ -55,6 +70,8 @@ impl Connection {
 /// A standby, which fills its region with what its primary sends.
 pub struct StandbySide {
     standby: Standby<'static>,
+    /// Who this node is to its peers; `None` = nothing is encrypted.
+    identity: Option<Identity>,
     candidates: Vec<Candidate>,
     /// The one that is asked, or was asked last.
     asked: usize,
@@ -68,9 +85,14 @@ pub struct StandbySide {
 }
 
 impl StandbySide {
-    pub fn new(standby: Standby<'static>, candidates: Vec<Candidate>) -> StandbySide {
+    pub fn new(
+        standby: Standby<'static>,
+        identity: Option<Identity>,
+        candidates: Vec<Candidate>,
+    ) -> StandbySide {
         StandbySide {
             standby,
+            identity,
             candidates,
             asked: 0,
             in_vain: 0,
@@ -137,17 +159,9 @@ impl StandbySide {
     }
 
     fn connect(&mut self) -> io::Result<Connection> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
-        for address in self.candidates[self.asked].address.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, CONNECT_MAX) {
-                Ok(stream) => {
-                    let end = StandbyEnd::new(stream, &mut self.standby)?;
-                    return Ok(Connection { end, heard_ns: SystemClock.monotonic_ns() });
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        let channel = self.candidates[self.asked].connect(self.identity.as_ref(), CONNECT_MAX)?;
+        let end = StandbyEnd::new(channel, &mut self.standby)?;
+        Ok(Connection { end, heard_ns: SystemClock.monotonic_ns() })
     }
 
     /// Goes on with the next candidate: at once, until all were asked.

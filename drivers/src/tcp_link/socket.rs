@@ -1,7 +1,7 @@
 //! A non-blocking connection with a buffer for each direction, of a size that it is made with.
 
+use super::channel::Channel;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
 
 /// Bytes that wait: those at [start, end).
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Buffer {
 
 #[derive(Debug)]
 pub struct Socket {
-    stream: TcpStream,
+    channel: Channel,
     pub incoming: Buffer,
     pub outgoing: Buffer,
     /// The peer will send no more.
@@ -56,11 +56,15 @@ pub struct Socket {
 
 impl Socket {
     /// Sends small frames at once (TCP_NODELAY).
-    pub fn new(stream: TcpStream, incoming_bytes: usize, outgoing_bytes: usize) -> io::Result<Socket> {
-        stream.set_nonblocking(true)?;
-        stream.set_nodelay(true)?;
+    pub fn new(channel: Channel, incoming_bytes: usize, outgoing_bytes: usize) -> io::Result<Socket> {
+        channel.stream().set_nonblocking(true)?;
+        channel.stream().set_nodelay(true)?;
         let (incoming, outgoing) = (Buffer::new(incoming_bytes), Buffer::new(outgoing_bytes));
-        Ok(Socket { stream, incoming, outgoing, has_ended: false })
+        Ok(Socket { channel, incoming, outgoing, has_ended: false })
+    }
+
+    pub fn channel(&self) -> &Channel {
+        &self.channel
     }
 
     pub fn has_ended(&self) -> bool {
@@ -77,7 +81,7 @@ impl Socket {
             return Ok(0);
         }
         loop {
-            match self.stream.read(room) {
+            match self.channel.read(room) {
                 Ok(0) => {
                     self.has_ended = true;
                     return Ok(0);
@@ -97,7 +101,7 @@ impl Socket {
     pub fn flush(&mut self) -> io::Result<usize> {
         let mut flushed = 0;
         while !self.outgoing.waiting().is_empty() {
-            match self.stream.write(self.outgoing.waiting()) {
+            match self.channel.write(self.outgoing.waiting()) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(bytes) => {
                     self.outgoing.consume(bytes);
@@ -108,6 +112,11 @@ impl Socket {
                 Err(error) => return Err(error),
             }
         }
-        Ok(flushed)
+        match self.channel.flush() {
+            Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                Err(error)
+            }
+            _ => Ok(flushed),
+        }
     }
 }

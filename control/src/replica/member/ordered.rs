@@ -5,11 +5,9 @@ use crate::config::{PeerConfig, ReplicaConfig, ReplicaRole};
 use crate::election::Leadership;
 use crate::replica::hand_over::{HandOver, Step};
 use crate::replica::orders::{Answer, Order, OrderError};
-use crate::replica::standby::Candidate;
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
 use drivers::tcp_link::StandbyEnd;
-use std::net::{TcpStream, ToSocketAddrs};
 
 impl Member {
     pub(super) fn take_order(&mut self, order: Order, answer: Answer) {
@@ -64,16 +62,21 @@ impl Member {
         let file = &mut self.term;
         let mut write_down = |term| file.write(term).is_ok();
         if standby.hear_of(term, &mut write_down).is_ok() {
-            for Candidate { name, address } in candidates(&self.config.peers) {
-                let told = address.to_socket_addrs().and_then(|mut addresses| {
-                    let address = addresses.next().ok_or(std::io::ErrorKind::NotFound)?;
-                    let stream = TcpStream::connect_timeout(&address, HERALD_MAX)?;
-                    let mut end = StandbyEnd::new(stream, &mut standby)?;
-                    end.poll(&mut standby, || SystemClock.monotonic_ns(), &mut |_| false)
-                        .map_err(std::io::Error::other)
+            for candidate in candidates(&self.config.peers) {
+                let told = candidate.connect(self.identity.as_ref(), HERALD_MAX).and_then(|channel| {
+                    let mut end = StandbyEnd::new(channel, &mut standby)?;
+                    let deadline_ns = SystemClock.monotonic_ns() + HERALD_MAX.as_nanos() as u64;
+                    // Its answer, that this node is refused, says that it has heard.
+                    while SystemClock.monotonic_ns() < deadline_ns {
+                        match end.poll(&mut standby, || SystemClock.monotonic_ns(), &mut |_| false) {
+                            Ok(_) => std::thread::yield_now(),
+                            Err(_) => return Ok(()),
+                        }
+                    }
+                    Err(std::io::ErrorKind::TimedOut.into())
                 });
                 if let Err(error) = told {
-                    tracing::info!("{name} was not told of the new term: {error}");
+                    tracing::info!("{} was not told of the new term: {error}", candidate.name);
                 }
             }
         }
