@@ -1,9 +1,12 @@
-.PHONY: run test test-rdma bench soak
+.PHONY: run cluster test test-rdma bench soak
 
 DURATION ?= 30
 
 run: ## the main job, for DURATION seconds: exchange → DPDK → cache → gRPC, then compare
 	@scripts/run $(DURATION)
+
+cluster: ## three nodes and etcd in network namespaces, for DURATION seconds; KILL_AFTER=10 kills the primary
+	@scripts/cluster $(DURATION)
 
 test: ## format, clippy with warnings as errors, all tests
 	@scripts/test

@@ -9,6 +9,7 @@ mod path;
 mod rdma;
 #[cfg(feature = "dpdk")]
 mod receive;
+mod replica;
 mod report;
 mod sample;
 mod served;
@@ -67,6 +68,8 @@ enum What {
     Readers,
     /// What an attached top costs the worker
     Served,
+    /// What a standby costs its primary
+    Replica,
     /// Top itself: what `served` starts
     #[value(hide = true)]
     TopOnce,
@@ -136,6 +139,10 @@ fn main() {
     if wanted(What::Readers) {
         eprintln!("readers …");
         lines.extend(path::readers(args.rounds, args.messages));
+    }
+    if wanted(What::Replica) {
+        eprintln!("replica …");
+        lines.extend(replica::lines(args.rounds, args.messages));
     }
     if wanted(What::Served) {
         eprintln!("served …");
