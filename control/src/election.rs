@@ -71,6 +71,13 @@ pub enum ElectionError {
     Foreign { key: String, value: String },
     #[error("the lease ran out")]
     Expired,
+    #[error("the lease or the leader's key was taken out of etcd: it stands again")]
+    Taken,
+    #[error(
+        "no term is left after 2^64 - 1, which etcd or another node told: choose another [replica.etcd] group, and new \
+         [replica] state folders"
+    )]
+    TermsAreOut,
     #[error(
         "[replica] role = \"elected\": this program was built without etcd: build it with --features etcd, which takes \
          protobuf-compiler"

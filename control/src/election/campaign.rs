@@ -271,7 +271,7 @@ impl Campaign {
             if standing.successor.is_some() { 0 } else { SystemClock.unix_ns() / 1_000 % STAGGER_MAX_MS };
         sleep(Duration::from_millis(stagger_ms)).await;
         let heard = self.wished.borrow().heard;
-        let term = standing.term.max(heard) + 1;
+        let term = standing.term.max(heard).checked_add(1).ok_or(ElectionError::TermsAreOut)?;
         // The lease counts from before it was asked for.
         let asked_ns = now_ns();
         let granted = self.answer(client.lease_grant(i64::from(self.config.lease_ttl_s), None)).await?;
@@ -293,7 +293,7 @@ impl Campaign {
         tracing::info!("leads the group with term {term}");
         self.vacant_since_ns = None;
         self.show(Leadership::Leader { term, until_ns: asked_ns + ttl_ns });
-        self.keep(client, granted.id(), term, asked_ns + ttl_ns).await
+        self.keep(client, granted.id(), term, asked_ns, ttl_ns).await
     }
 
     /// Keeps the lease until it is given up, or runs out.
@@ -302,8 +302,11 @@ impl Campaign {
         client: &mut Client,
         lease: i64,
         term: u64,
-        mut until_ns: u64,
+        asked_ns: u64,
+        ttl_ns: u64,
     ) -> Result<(), ElectionError> {
+        let leader = self.key("leader");
+        let mut until_ns = asked_ns + ttl_ns;
         let interval = Duration::from_nanos(self.ttl_ns() / 5);
         loop {
             tokio::select! {
@@ -316,18 +319,24 @@ impl Campaign {
             let asked_ns = now_ns();
             let left = Duration::from_nanos(until_ns.saturating_sub(asked_ns));
             // An answer that does not come costs an attempt, not the lease: there is time for another.
-            match timeout(left.min(ANSWER_MAX).min(interval * 2), renew(client, lease)).await {
-                Ok(Ok(Some(ttl_s))) => {
-                    until_ns = asked_ns + (ttl_s * NS_PER_S).min(self.ttl_ns());
-                    self.show(Leadership::Leader { term, until_ns });
-                }
-                // etcd has forgotten it.
-                Ok(Ok(None)) => return Err(ElectionError::Expired),
-                Ok(Err(error)) => tracing::debug!("the lease was not renewed: {error}"),
-                Err(_) => tracing::debug!("the lease was not renewed in time"),
-            }
+            let most = left.min(ANSWER_MAX).min(interval * 2);
+            let renewed = timeout(most, renew(client, lease, &leader)).await;
+            // What comes too late, as after a pause, revives nothing: the node may have found itself expired meanwhile.
             if now_ns() >= until_ns {
                 return Err(ElectionError::Expired);
+            }
+            match renewed {
+                Ok(Ok(true)) => {
+                    let before_ns = std::mem::replace(&mut until_ns, asked_ns + ttl_ns);
+                    self.show(Leadership::Leader { term, until_ns });
+                    if now_ns() >= before_ns {
+                        return Err(ElectionError::Expired);
+                    }
+                }
+                Ok(Ok(false)) => return Err(ElectionError::Taken),
+                // An answer that does not come costs an attempt, not the lease: there is time for another.
+                Ok(Err(error)) => tracing::debug!("the lease was not renewed: {error}"),
+                Err(_) => tracing::debug!("the lease was not renewed in time"),
             }
         }
     }
@@ -350,10 +359,14 @@ impl Campaign {
     }
 }
 
-/// Renews a lease; returns its time in seconds, `None` = etcd knows of none.
-async fn renew(client: &mut Client, lease: i64) -> Result<Option<u64>, etcd_client::Error> {
-    let (mut keeper, mut answers) = client.lease_keep_alive(lease).await?;
-    keeper.keep_alive().await?;
-    let ttl_s = answers.message().await?.map_or(0, |answer| answer.ttl());
-    Ok(u64::try_from(ttl_s).ok().filter(|ttl_s| *ttl_s != 0))
+/// Renews a lease; false = etcd knows of none, or it does not hold the leader's key any more: both can be taken away by hand.
+async fn renew(client: &mut Client, lease: i64, leader: &str) -> Result<bool, etcd_client::Error> {
+    match client.lease_keep_alive(lease).await {
+        Ok(_) => {}
+        // Nothing else fails so here: the request's channel is made in that call.
+        Err(etcd_client::Error::LeaseKeepAliveError(_)) => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    let held = Txn::new().when([Compare::lease(leader, CompareOp::Equal, lease)]);
+    Ok(client.txn(held).await?.succeeded())
 }
