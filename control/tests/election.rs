@@ -1,0 +1,430 @@
+//! Elections in a real etcd, which each test starts for itself: who leads, for how long, and what happens when nodes or etcd are
+//! stopped, paused, killed, and come back.
+
+use control::config::EtcdConfig;
+use control::election::{Candidacy, Election, Leader, Leadership, Wishes};
+use dataplane::time::{Clock, NS_PER_MS};
+use drivers::clock::SystemClock;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// By these a node is made in a process of its own: see `node_in_a_process_of_its_own`.
+const ENDPOINT: &str = "TICKPLANE_TEST_ETCD";
+const NODE: &str = "TICKPLANE_TEST_NODE";
+
+fn now_ns() -> u64 {
+    SystemClock.monotonic_ns()
+}
+
+/// A process that is killed with the test.
+struct Process(Child);
+
+impl Process {
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+struct Etcd {
+    folder: tempfile::TempDir,
+    ports: [u16; 2],
+    process: Process,
+}
+
+impl Etcd {
+    fn start() -> Etcd {
+        let folder = tempfile::tempdir().unwrap();
+        // Both are held until both are known.
+        let free = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+        let ports = free.each_ref().map(|listener| listener.local_addr().unwrap().port());
+        drop(free);
+        let process = Etcd::spawn(&folder, ports);
+        Etcd { folder, ports, process }
+    }
+
+    fn spawn(folder: &tempfile::TempDir, ports: [u16; 2]) -> Process {
+        let [client, peer] = ports.map(|port| format!("http://127.0.0.1:{port}"));
+        let mut command = Command::new("etcd");
+        command.args(["--name", "one", "--data-dir"]).arg(folder.path());
+        command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
+        command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+        command.args(["--initial-cluster", &format!("one={peer}")]);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Process(child.expect("etcd is installed: scripts/packages etcd"))
+    }
+
+    /// Kills it and starts it again, with what it had written down.
+    fn restart(&mut self) {
+        self.process.0.kill().unwrap();
+        self.process.0.wait().unwrap();
+        self.process = Etcd::spawn(&self.folder, self.ports);
+    }
+
+    fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports[0])
+    }
+}
+
+fn config(endpoint: &str, group: &str) -> EtcdConfig {
+    EtcdConfig {
+        endpoints: vec![endpoint.to_owned()],
+        group: group.to_owned(),
+        lease_ttl_s: 2,
+        advertise: None,
+    }
+}
+
+fn yes(heard: u64) -> Wishes {
+    Wishes { candidacy: Candidacy::Yes, heard }
+}
+
+/// What a node said, and when that was seen.
+struct Seen {
+    node: String,
+    leadership: Leadership,
+    at_ns: u64,
+}
+
+/// Nodes of this process, and what all of them say, in the order in which it was seen.
+struct Group {
+    endpoint: String,
+    name: String,
+    nodes: Vec<(String, Election, JoinHandle<()>)>,
+    said: mpsc::UnboundedSender<Seen>,
+    seen: mpsc::UnboundedReceiver<Seen>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Group {
+    fn new(etcd: &Etcd, name: &str) -> Group {
+        let (said, seen) = mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Group { endpoint: etcd.endpoint(), name: name.to_owned(), nodes: Vec::new(), said, seen, runtime }
+    }
+
+    fn of(etcd: &Etcd, name: &str, nodes: &[&str]) -> Group {
+        let mut group = Group::new(etcd, name);
+        nodes.iter().for_each(|node| group.join(node, yes(0)));
+        group
+    }
+
+    fn join(&mut self, node: &str, wishes: Wishes) {
+        let (election, thread) = Election::start(&config(&self.endpoint, &self.name), node, node).unwrap();
+        election.wish(wishes);
+        let (mut leadership, said, name) = (election.leadership.clone(), self.said.clone(), node.to_owned());
+        self.runtime.spawn(async move {
+            loop {
+                let known = leadership.borrow_and_update().clone();
+                let seen = Seen { node: name.clone(), leadership: known, at_ns: now_ns() };
+                if said.send(seen).is_err() || leadership.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        self.nodes.push((node.to_owned(), election, thread));
+    }
+
+    /// The next thing said of which `is_it` is true.
+    fn wait(&mut self, what: &str, mut is_it: impl FnMut(&Seen) -> bool) -> Seen {
+        let Group { runtime, seen, .. } = self;
+        let next = async {
+            loop {
+                let seen = seen.recv().await.expect("the group holds a sender itself");
+                if is_it(&seen) {
+                    return seen;
+                }
+            }
+        };
+        let found = runtime.block_on(async { tokio::time::timeout(PATIENCE, next).await });
+        found.unwrap_or_else(|_| panic!("{what} within {PATIENCE:?}"))
+    }
+
+    /// The leader of a term later than `after`: its name, its term, until when, and when that was seen.
+    fn wait_leader(&mut self, after: u64) -> (String, u64, u64, u64) {
+        let later = |leadership: &Leadership| match leadership {
+            Leadership::Leader { term, until_ns } if *term > after => Some((*term, *until_ns)),
+            _ => None,
+        };
+        let seen = self.wait("a leader", |seen| later(&seen.leadership).is_some());
+        let (term, until_ns) = later(&seen.leadership).unwrap();
+        (seen.node, term, until_ns, seen.at_ns)
+    }
+
+    /// Waits until a node says so, or takes it that it does already: what several nodes say comes in any order.
+    fn wait_follower(&self, node: &str, leader: Option<(&str, u64)>) {
+        let leader =
+            leader.map(|(name, term)| Leader { node: name.to_owned(), address: name.to_owned(), term });
+        let expected = Leadership::Follower { leader };
+        let mut leadership = self.election(node).leadership.clone();
+        let says_so = async { leadership.wait_for(|known| *known == expected).await.map(drop) };
+        let waited = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, says_so).await });
+        waited.unwrap_or_else(|_| panic!("{node} says {expected:?} within {PATIENCE:?}")).unwrap();
+    }
+
+    fn election(&self, name: &str) -> &Election {
+        &self.nodes.iter().find(|(node, ..)| node == name).unwrap().1
+    }
+
+    /// Ends a node in order.
+    fn stop(&mut self, name: &str) {
+        let at = self.nodes.iter().position(|(node, ..)| node == name).unwrap();
+        let (_, election, thread) = self.nodes.remove(at);
+        drop(election);
+        thread.join().unwrap();
+    }
+
+    /// How many nodes say now that they lead.
+    fn leaders(&self) -> usize {
+        let leads = |election: &Election| matches!(*election.leadership.borrow(), Leadership::Leader { .. });
+        self.nodes.iter().filter(|(_, election, _)| leads(election)).count()
+    }
+}
+
+fn report(what: &str, from_ns: u64, to_ns: u64) {
+    eprintln!("{what}: {} ms", to_ns.saturating_sub(from_ns) / NS_PER_MS);
+}
+
+#[test]
+fn one_of_three_leads_and_twenty_terms_grow() {
+    let etcd = Etcd::start();
+    let started_ns = now_ns();
+    let mut group = Group::of(&etcd, "g", &["a", "b", "c"]);
+    let mut last = 0;
+    for round in 0..20 {
+        let (leader, term, until_ns, at_ns) = group.wait_leader(last);
+        if round == 0 {
+            report("start of etcd and three nodes to a leader", started_ns, at_ns);
+        }
+        assert!(term > last && at_ns < until_ns, "{term} after {last}, {at_ns} before {until_ns}");
+        assert_eq!(group.leaders(), 1);
+        last = term;
+        group.election(&leader).resign(None);
+    }
+    assert_eq!(last, 20, "each leadership took one term");
+}
+
+#[test]
+fn a_leader_that_stops_is_followed_at_once() {
+    let etcd = Etcd::start();
+    let mut group = Group::of(&etcd, "g", &["a", "b"]);
+    let (first, term, ..) = group.wait_leader(0);
+    let other = if first == "a" { "b" } else { "a" };
+    group.wait_follower(other, Some((&first, term)));
+    let stopped_ns = now_ns();
+    group.stop(&first);
+    let (second, later, _, at_ns) = group.wait_leader(term);
+    report("clean stop to the next leader", stopped_ns, at_ns);
+    assert_eq!((second.as_str(), later), (other, term + 1));
+}
+
+#[test]
+fn the_named_successor_leads() {
+    let etcd = Etcd::start();
+    let mut group = Group::of(&etcd, "g", &["a", "b", "c"]);
+    let (mut leader, mut term, ..) = group.wait_leader(0);
+    for _ in 0..6 {
+        let successor = ["a", "b", "c"].into_iter().find(|name| *name > leader.as_str()).unwrap_or("a");
+        let asked_ns = now_ns();
+        group.election(&leader).resign(Some(successor.to_owned()));
+        let (next, later, _, at_ns) = group.wait_leader(term);
+        report("hand-over", asked_ns, at_ns);
+        assert_eq!((next.as_str(), later), (successor, term + 1));
+        (leader, term) = (next, later);
+    }
+}
+
+#[test]
+fn of_two_that_race_one_leads_each_time() {
+    let etcd = Etcd::start();
+    for round in 0..50 {
+        let mut group = Group::of(&etcd, &format!("race{round}"), &["a", "b"]);
+        let (leader, term, ..) = group.wait_leader(0);
+        let other = if leader == "a" { "b" } else { "a" };
+        group.wait_follower(other, Some((&leader, term)));
+        assert_eq!((group.leaders(), term), (1, 1));
+    }
+}
+
+#[test]
+fn terms_begin_above_what_was_heard_of_and_end_with_a_reason() {
+    let etcd = Etcd::start();
+    let mut group = Group::new(&etcd, "heard");
+    group.join("a", yes(1000));
+    assert_eq!(group.wait_leader(0).1, 1001);
+    let mut group = Group::new(&etcd, "out");
+    group.join("a", yes(u64::MAX));
+    group.wait("a reason", |seen| {
+        assert!(!matches!(seen.leadership, Leadership::Leader { .. }));
+        matches!(&seen.leadership, Leadership::Unknown { why } if why.contains("no term is left"))
+    });
+}
+
+#[test]
+fn who_may_not_lead_never_does() {
+    let etcd = Etcd::start();
+    let mut group = Group::new(&etcd, "g");
+    group.join("unfit", Wishes::default());
+    group.wait_follower("unfit", None);
+    let mut last = 0;
+    for fit in ["a", "b", "c"] {
+        group.join(fit, yes(0));
+        // Were it the unfit one, this would say so.
+        let (leader, term, ..) = group.wait_leader(last);
+        assert_eq!(leader, fit);
+        group.wait_follower("unfit", Some((fit, term)));
+        last = term;
+        group.stop(fit);
+        group.wait_follower("unfit", None);
+    }
+    assert_eq!(group.leaders(), 0);
+}
+
+#[test]
+fn a_leader_without_etcd_leads_to_its_deadline_and_goes_on_when_etcd_is_back() {
+    let mut etcd = Etcd::start();
+    let mut group = Group::of(&etcd, "g", &["a"]);
+    let mut last = 0;
+    for is_killed in [false, true] {
+        let (_, term, mut until_ns, _) = group.wait_leader(last);
+        etcd.process.signal(if is_killed { Signal::KILL } else { Signal::STOP });
+        let lost = group.wait("etcd is missed", |seen| {
+            if let Leadership::Leader { until_ns: later_ns, .. } = seen.leadership {
+                until_ns = later_ns;
+            }
+            matches!(seen.leadership, Leadership::Unknown { .. })
+        });
+        assert!(lost.at_ns >= until_ns, "it was the leader until its deadline");
+        report("deadline to unknown", until_ns, lost.at_ns);
+        let Leadership::Unknown { why } = lost.leadership else { unreachable!() };
+        assert!(!why.is_empty());
+        if is_killed {
+            etcd.restart();
+        } else {
+            etcd.process.signal(Signal::CONT);
+        }
+        last = term;
+    }
+    assert!(group.wait_leader(last).1 > last);
+}
+
+#[test]
+fn a_leader_whose_key_is_taken_away_stands_again() {
+    let etcd = Etcd::start();
+    let mut group = Group::of(&etcd, "g", &["a", "b"]);
+    let (leader, term, ..) = group.wait_leader(0);
+    let mut client = group
+        .runtime
+        .block_on(async { etcd_client::Client::connect([etcd.endpoint()], None).await.unwrap() });
+    let deleted = group.runtime.block_on(async { client.delete("tickplane/g/leader", None).await.unwrap() });
+    assert_eq!(deleted.deleted(), 1);
+    group.wait("it leads no more", |seen| {
+        seen.node == leader
+            && matches!(seen.leadership, Leadership::Unknown { .. } | Leadership::Follower { .. })
+    });
+    // Whoever it is: of a later term, and alone.
+    let settled = || {
+        let now: Vec<_> =
+            group.nodes.iter().map(|(_, election, _)| election.leadership.borrow().clone()).collect();
+        now.iter().any(|known| matches!(known, Leadership::Leader { term: later, .. } if *later > term))
+            && group.leaders() == 1
+    };
+    let waited_ns = now_ns();
+    while !settled() {
+        assert!(now_ns() - waited_ns < PATIENCE.as_nanos() as u64, "one leader of a later term");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Not a test of its own: the others start it as a process, to pause and kill it. It says each leadership in a line.
+#[test]
+#[ignore = "the node of other tests"]
+fn node_in_a_process_of_its_own() {
+    let (Ok(endpoint), Ok(node)) = (std::env::var(ENDPOINT), std::env::var(NODE)) else { return };
+    let (election, _thread) = Election::start(&config(&endpoint, "g"), &node, &node).unwrap();
+    election.wish(yes(0));
+    // It ends with the test that started it, however that ends.
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+    let mut leadership = election.leadership.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        while leadership.changed().await.is_ok() {
+            match *leadership.borrow_and_update() {
+                Leadership::Leader { term, until_ns } => println!("leads {term} {until_ns}"),
+                _ => println!("leads not"),
+            }
+        }
+    });
+}
+
+type Lines = std::io::Lines<BufReader<std::process::ChildStdout>>;
+
+fn start_process(etcd: &Etcd, node: &str) -> (Process, Lines) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["node_in_a_process_of_its_own", "--exact", "--ignored", "--nocapture"]);
+    command.env(ENDPOINT, etcd.endpoint()).env(NODE, node).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    (Process(child), lines)
+}
+
+/// The term and the deadline that a line tells.
+fn leads(line: &str) -> Option<(u64, u64)> {
+    let (term, until_ns) = line.split_once("leads ")?.1.split_once(' ')?;
+    Some((term.parse().ok()?, until_ns.parse().ok()?))
+}
+
+#[test]
+fn after_a_killed_or_paused_leader_another_leads_once_its_time_is_over() {
+    for signal in [Signal::KILL, Signal::STOP] {
+        let etcd = Etcd::start();
+        let (process, mut lines) = start_process(&etcd, "first");
+        let mut told = lines.by_ref().map_while(Result::ok).filter_map(|line| leads(&line));
+        let (term, _) = told.next().expect("it leads");
+        let (_, mut until_ns) = told.next().expect("it renews its lease");
+        let mut group = Group::of(&etcd, "g", &["second"]);
+        group.wait_follower("second", Some(("first", term)));
+        process.signal(signal);
+        let stopped_ns = now_ns();
+        let (_, later, _, at_ns) = group.wait_leader(term);
+        report(&format!("{signal:?} to the next leader"), stopped_ns, at_ns);
+        assert_eq!(later, term + 1);
+        if signal == Signal::STOP {
+            process.signal(Signal::CONT);
+            // Its leadership is over, whatever answers were waiting for it.
+            for line in lines.by_ref().map_while(Result::ok) {
+                match leads(&line) {
+                    Some((told, later_ns)) => {
+                        assert_eq!(told, term);
+                        until_ns = later_ns;
+                    }
+                    None if line.contains("leads not") => break,
+                    None => {}
+                }
+            }
+        } else {
+            drop(process);
+            // The pipe ends with the process, so this is all that it ever said.
+            for (told, later_ns) in told {
+                assert_eq!(told, term);
+                until_ns = later_ns;
+            }
+        }
+        assert!(until_ns <= at_ns, "{until_ns} is later than {at_ns}");
+    }
+}
