@@ -18,6 +18,8 @@ use std::time::Instant;
 const LAYOUT: Layout = Layout { instruments: 16_384, feeds: 1, log_ticks: 1 << 20, bursts: 1 << 14 };
 const BURST: u64 = 32;
 const LIMITS: PrimaryLimits = PrimaryLimits { window_ticks: 1 << 16, valid_for_ns: 100_000_000 };
+/// As much as the TCP link buffers.
+const BUFFER_RECORDS: usize = 4_096;
 /// What a tick may cost more.
 const COST_NS: f64 = 10.0;
 
@@ -38,7 +40,7 @@ impl MemoryLink {
             position: 0,
             node: 1,
         };
-        let copied = vec![Record { position: 0, tick: Tick::default() }; LIMITS.window_ticks as usize];
+        let copied = vec![Record { position: 0, tick: Tick::default() }; BUFFER_RECORDS];
         MemoryLink { copied, answers: VecDeque::from([hello]), session: 0 }
     }
 
