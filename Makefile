@@ -1,4 +1,4 @@
-.PHONY: run cluster test test-rdma bench soak
+.PHONY: run cluster test test-rdma bench bench-rdma soak
 
 DURATION ?= 30
 
@@ -16,6 +16,9 @@ test-rdma: ## the tests that need RDMA devices, in a guest that has them, or on 
 
 bench: ## measure against others, in one run
 	@scripts/bench
+
+bench-rdma: ## RDMA beside perftest, replication beside bare RDMA: in a guest, or on RDMA_DEVICE=NAME
+	@scripts/bench-rdma
 
 soak: ## ten minutes of fuzzing for each target, a thousand seeds
 	@scripts/soak

@@ -107,8 +107,15 @@ pub fn latency(devices: &[Arc<Device>; 2], ticks: usize) -> f64 {
             let position = node.writer.position();
             let published_ns = now_ns();
             node.publish(1);
-            node.settle();
-            let readable_ns = copy.published_ns(position, &mut hint).expect("it was just stamped");
+            // Acknowledgements come later, several at once.
+            let readable_ns = loop {
+                node.poll();
+                if copy.tail() > position
+                    && let Some(readable_ns) = copy.published_ns(position, &mut hint)
+                {
+                    break readable_ns;
+                }
+            };
             let row = copy.row::<Quote>(position as u32 % INSTRUMENTS, 0).expect("it is in the table");
             assert_eq!(row.position, position);
             latencies_ns.push(readable_ns.saturating_sub(published_ns) as f64);

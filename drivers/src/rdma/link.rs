@@ -13,6 +13,8 @@
 //! - **Many are read by the device out of the log**, with no copy. The worker does not wait for that, and may come round to
 //!   them meanwhile; a device may also read them twice. So they are announced once the writes are done and the oldest tick is
 //!   still in its cell. If not, the standby never takes them, and begins anew with an image.
+//! - **The stream has its turn** once in a millisecond, or a sixteenth of the log: while an end is at it, ticks wait. So
+//!   acknowledgements come late, several as one.
 //! - **A key for each connection.** The standby registers its log, and nothing else, when a connection begins, and takes the key
 //!   back when it ends: whoever wrote before can't any more.
 //! - **A Begin comes after all writes.** An announcement that is seen later still is at or below where it began.
@@ -23,6 +25,7 @@ mod introduction;
 mod log_memory;
 mod primary_end;
 mod standby_end;
+mod turn;
 
 use super::{PostError, RdmaError, Status};
 use crate::tcp_link;
@@ -34,9 +37,6 @@ pub use standby_end::StandbyEnd;
 const WRITES: u32 = 128;
 /// Announcements that a standby has room for; more of them wait at the primary.
 const RECEIVES: u32 = 512;
-
-/// Once ticks go by the device, the stream is looked at so often at most: it takes a system call, and what it brings is not urgent.
-const STREAM_INTERVAL_NS: u64 = 20_000;
 
 /// What ends a connection.
 #[derive(Debug, thiserror::Error)]

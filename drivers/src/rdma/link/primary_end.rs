@@ -3,7 +3,8 @@
 use super::flight::Flight;
 use super::introduction::Introduction;
 use super::log_memory::LogMemory;
-use super::{LinkError, STREAM_INTERVAL_NS, WRITES};
+use super::turn::Turn;
+use super::{LinkError, WRITES};
 use crate::clock::SystemClock;
 use crate::rdma::{
     CompletionQueue, QueuePair, QueuePairConfig, RemoteMemory, Source, WRITES_PER_POST_MAX, Write,
@@ -43,7 +44,7 @@ pub struct PrimaryEnd {
     /// The device read ticks of which the log may have gone past some: the standby must not take them.
     has_lapped: bool,
     /// When the stream is looked at again.
-    look_at_ns: u64,
+    turn: Turn,
     /// Why nothing more is done; the next call of `fill` tells.
     failure: Option<LinkError>,
 }
@@ -68,7 +69,7 @@ impl PrimaryEnd {
             sent: 0,
             announced: 0,
             has_lapped: false,
-            look_at_ns: 0,
+            turn: Turn::new(log.ticks()),
             failure: None,
         })
     }
@@ -84,12 +85,12 @@ impl PrimaryEnd {
             return Err(failure);
         }
         let reaped = self.reap()?;
-        let now_ns = SystemClock.monotonic_ns();
-        if self.is_connected() && now_ns < self.look_at_ns {
+        if self.is_connected() && !self.turn.is_due(SystemClock.monotonic_ns(), self.sent) {
             return Ok(reaped);
         }
-        self.look_at_ns = now_ns + STREAM_INTERVAL_NS;
-        Ok(reaped + self.words.fill()?)
+        let filled = self.words.fill()?;
+        self.turn.end(SystemClock.monotonic_ns(), self.sent, filled != 0);
+        Ok(reaped + filled)
     }
 
     /// Hands words that wait to the kernel; returns how many bytes that are. An error ends the connection.

@@ -2,7 +2,8 @@
 
 use super::introduction::Introduction;
 use super::log_memory::LogMemory;
-use super::{LinkError, RECEIVES, STREAM_INTERVAL_NS};
+use super::turn::Turn;
+use super::{LinkError, RECEIVES};
 use crate::rdma::{Completed, CompletionQueue, Device, QueuePair, QueuePairConfig};
 use crate::region::RegionMapping;
 use crate::tcp_link::{self, Received};
@@ -23,8 +24,10 @@ pub struct StandbyEnd {
     completions: CompletionQueue,
     words: tcp_link::StandbyEnd,
     is_connected: bool,
+    /// Of what came since the stream was written to.
+    acknowledgement: Option<Message>,
     /// When the stream is looked at again.
-    look_at_ns: u64,
+    turn: Turn,
 }
 
 impl StandbyEnd {
@@ -47,7 +50,15 @@ impl StandbyEnd {
         let mut words = tcp_link::StandbyEnd::silent(stream).map_err(tcp_link::LinkError::from)?;
         words.send(Introduction { endpoint: pair.endpoint(), memory: log.remote() }.to_message());
         words.send(standby.connected());
-        Ok(StandbyEnd { pair, _log: log, completions, words, is_connected: false, look_at_ns: 0 })
+        Ok(StandbyEnd {
+            pair,
+            turn: Turn::new(log.ticks()),
+            _log: log,
+            completions,
+            words,
+            is_connected: false,
+            acknowledgement: None,
+        })
     }
 
     /// Whether the primary's device writes into this one's memory; else its ticks come by the stream.
@@ -68,23 +79,26 @@ impl StandbyEnd {
         // Ticks are readable before anything else is done.
         let round_ns = now_ns();
         self.settle(standby, round_ns);
-        let mut work = announced?;
-        self.pair.post_receives(work, 0)?;
-        if !self.is_connected || round_ns >= self.look_at_ns {
-            self.look_at_ns = round_ns + STREAM_INTERVAL_NS;
-            work += self.words.fill()?;
-            let taken = self.take_words(standby, now_ns(), write_down);
-            self.settle(standby, now_ns());
-            taken?;
+        let announced = announced?;
+        self.pair.post_receives(announced, 0)?;
+        if self.is_connected && !self.turn.is_due(round_ns, standby.status().position) {
+            return Ok(announced);
+        }
+        let filled = self.words.fill()?;
+        let taken = self.take_words(standby, now_ns(), write_down);
+        self.settle(standby, now_ns());
+        taken?;
+        if let Some(message) = self.acknowledgement.take() {
+            self.words.send(message);
         }
         self.words.flush()?;
-        Ok(work)
+        self.turn.end(now_ns(), standby.status().position, filled != 0);
+        Ok(announced + filled)
     }
 
     fn settle(&mut self, standby: &mut Standby<'_>, now_ns: u64) {
-        if let Some(message) = standby.settle_round(now_ns) {
-            self.words.send(message);
-        }
+        // The newest says all that those before it would have.
+        self.acknowledgement = standby.settle_round(now_ns).or(self.acknowledgement.take());
     }
 
     /// Takes the announcements that are there; returns for how many there is no receive any more.
