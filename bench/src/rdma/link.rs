@@ -8,7 +8,7 @@ use dataplane::cache::writer::Writer;
 use dataplane::replica::{Lineage, Primary, PrimaryLimits, Standby};
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
-use drivers::rdma::link::{LogMemory, PrimaryEnd, StandbyEnd};
+use drivers::rdma::link::{LinkedStandby, LogMemory, PrimaryEnd};
 use drivers::rdma::{Device, QueuePairConfig};
 use drivers::region::RegionMapping;
 use std::net::{TcpListener, TcpStream};
@@ -68,7 +68,7 @@ fn with_standby<R>(devices: &[Arc<Device>; 2], measure: impl FnOnce(&mut Node<'_
     let mapping = || Arc::new(RegionMapping::create_anonymous("rdma-bench", LAYOUT.cells()).expect("memory"));
     let (one, other) = (mapping(), mapping());
     let writer = Writer::format(one.cells(), LAYOUT, 1).expect("a region");
-    let mut standby = Standby::new(Follower::format(other.cells(), LAYOUT, 1).expect("a region"), 0);
+    let standby = Standby::new(Follower::format(other.cells(), LAYOUT, 1).expect("a region"), 0);
     let copy = Reader::open(other.cells()).expect("a region");
     let limits = PrimaryLimits { window_ticks: BATCH, valid_for_ns: VALID_FOR_NS };
     let mut primary = Primary::new(Reader::open(one.cells()).expect("a region"), Lineage::first(1), limits);
@@ -79,13 +79,13 @@ fn with_standby<R>(devices: &[Arc<Device>; 2], measure: impl FnOnce(&mut Node<'_
     let patience = QueuePairConfig::default();
     let end = PrimaryEnd::new(stream, &Arc::new(log), &patience).unwrap_or_else(|error| panic!("{error}"));
     let stream = listener.accept().expect("connected").0;
-    let mut other_end = StandbyEnd::new(stream, &devices[1], &other, &mut standby, &patience)
-        .unwrap_or_else(|error| panic!("{error}"));
+    let mut standby = LinkedStandby::new(standby, &devices[1], &other, &patience);
+    standby.connect(stream).unwrap_or_else(|error| panic!("{error}"));
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !is_done.load(Ordering::Relaxed) {
-                other_end.poll(&mut standby, now_ns, &mut |_| true).unwrap_or_else(|error| panic!("{error}"));
+                standby.poll(now_ns, &mut |_| true).unwrap_or_else(|error| panic!("{error}"));
                 std::hint::spin_loop();
             }
         });

@@ -16,12 +16,13 @@
 //! - **The stream has its turn** once in a millisecond, or a sixteenth of the log: while an end is at it, ticks wait. So
 //!   acknowledgements come late, several as one.
 //! - **A key for each connection.** The standby registers its log, and nothing else, when a connection begins, and takes the key
-//!   back when it ends: whoever wrote before can't any more.
+//!   back when it ends: whoever wrote before can't any more. [`LinkedStandby`] sees that it ends before anything later begins.
 //! - **A Begin comes after all writes.** An announcement that is seen later still is at or below where it began.
 //! - **Without a device at the other end** the introduction is not answered, or never comes, and ticks go by the stream.
 
 mod flight;
 mod introduction;
+mod linked_standby;
 mod log_memory;
 mod primary_end;
 mod standby_end;
@@ -29,9 +30,9 @@ mod turn;
 
 use super::{PostError, RdmaError, Status};
 use crate::tcp_link;
+pub use linked_standby::LinkedStandby;
 pub use log_memory::LogMemory;
 pub use primary_end::PrimaryEnd;
-pub use standby_end::StandbyEnd;
 
 /// Writes of a primary under way at most.
 const WRITES: u32 = 128;

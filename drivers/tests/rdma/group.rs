@@ -1,15 +1,15 @@
 //! A primary and a standby on two devices, and what must be equal.
 
-use crate::nodes::PATIENCE;
+use crate::nodes::{PATIENCE, devices};
 use dataplane::cache::follower::Follower;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::region::Layout;
 use dataplane::cache::tick::{Definition, Quote, Tick};
 use dataplane::cache::writer::Writer;
-use dataplane::replica::{Lineage, Primary, PrimaryLimits, Standby};
+use dataplane::replica::{Lineage, Primary, PrimaryLimits, Standby, StandbyCounters, StandbyStatus};
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
-use drivers::rdma::link::{LinkError, LogMemory, PrimaryEnd, StandbyEnd};
+use drivers::rdma::link::{LinkError, LinkedStandby, LogMemory, PrimaryEnd};
 use drivers::rdma::{Device, QueuePairConfig};
 use drivers::region::RegionMapping;
 use std::net::{TcpListener, TcpStream};
@@ -26,7 +26,11 @@ pub fn now_ns() -> u64 {
 }
 
 pub fn mapping() -> Arc<RegionMapping> {
-    Arc::new(RegionMapping::create_anonymous("rdma-test", LAYOUT.cells()).unwrap())
+    mapping_of(LAYOUT)
+}
+
+pub fn mapping_of(layout: Layout) -> Arc<RegionMapping> {
+    Arc::new(RegionMapping::create_anonymous("rdma-test", layout.cells()).unwrap())
 }
 
 /// Both ends of one stream: the primary's and the standby's.
@@ -105,51 +109,70 @@ impl<'m> Main<'m> {
 
 /// A standby with its region, on a device.
 pub struct Copy<'m> {
-    pub standby: Standby<'m>,
+    pub linked: LinkedStandby<'m>,
     pub reader: Reader<'m>,
-    pub device: Arc<Device>,
-    pub mapping: Arc<RegionMapping>,
+    pub mapping: &'m Arc<RegionMapping>,
 }
 
 impl<'m> Copy<'m> {
     pub fn new(device: &Arc<Device>, mapping: &'m Arc<RegionMapping>) -> Copy<'m> {
-        let standby = Standby::new(Follower::format(mapping.cells(), LAYOUT, 1).unwrap(), 0);
+        Copy::with_layout(device, mapping, LAYOUT)
+    }
+
+    pub fn with_layout(device: &Arc<Device>, mapping: &'m Arc<RegionMapping>, layout: Layout) -> Copy<'m> {
+        let standby = Standby::new(Follower::format(mapping.cells(), layout, 1).unwrap(), 0);
         let reader = Reader::open(mapping.cells()).unwrap();
-        Copy { standby, reader, device: device.clone(), mapping: mapping.clone() }
+        Copy { linked: LinkedStandby::new(standby, device, mapping, &impatient()), reader, mapping }
     }
 
-    pub fn end(&mut self, stream: TcpStream) -> StandbyEnd {
-        StandbyEnd::new(stream, &self.device, &self.mapping, &mut self.standby, &impatient()).unwrap()
+    pub fn poll(&mut self) -> Result<(), LinkError> {
+        self.linked.poll(now_ns, &mut |_| true).map(|_| ())
     }
 
-    pub fn poll(&mut self, end: &mut StandbyEnd) -> Result<(), LinkError> {
-        end.poll(&mut self.standby, now_ns, &mut |_| true).map(|_| ())
+    pub fn status(&self) -> StandbyStatus {
+        self.linked.standby().status()
+    }
+
+    pub fn counters(&self) -> StandbyCounters {
+        self.linked.standby().counters()
     }
 }
 
-/// A new connection; what was before it has to be dropped already.
-pub fn connect(main: &mut Main<'_>, copy: &mut Copy<'_>) -> (PrimaryEnd, StandbyEnd) {
+/// A new connection, the primary's end of it.
+pub fn connect(main: &mut Main<'_>, copy: &mut Copy<'_>) -> PrimaryEnd {
     let (one, other) = stream();
     main.primary.connected();
-    (PrimaryEnd::new(one, &main.log, &impatient()).unwrap(), copy.end(other))
+    copy.linked.connect(other).unwrap();
+    PrimaryEnd::new(one, &main.log, &impatient()).unwrap()
+}
+
+/// Runs a test with a primary and a standby that are level.
+pub fn with_level(test: impl FnOnce(Main<'_>, Copy<'_>, PrimaryEnd)) {
+    let Some(devices) = devices() else { return };
+    let mappings = [mapping(), mapping()];
+    let mut main = Main::new(&devices[0], &mappings[0], 1);
+    let mut copy = Copy::new(&devices[1], &mappings[1]);
+    let mut end = connect(&mut main, &mut copy);
+    until_level(&mut main, &mut copy, &mut end);
+    test(main, copy, end);
 }
 
 /// The standby has everything, and may be believed.
 pub fn is_level(main: &Main<'_>, copy: &Copy<'_>) -> bool {
-    let (status, tail) = (copy.standby.status(), main.reader.tail());
+    let (status, tail) = (copy.status(), main.reader.tail());
     status.level
         && status.position == tail
         && copy.reader.valid_until_ns() > now_ns()
         && main.primary.status().acknowledged == tail
 }
 
-pub fn until_level(main: &mut Main<'_>, copy: &mut Copy<'_>, (from, to): &mut (PrimaryEnd, StandbyEnd)) {
+pub fn until_level(main: &mut Main<'_>, copy: &mut Copy<'_>, end: &mut PrimaryEnd) {
     until("the standby is level, believed and acknowledged", || {
-        main.poll(from).unwrap();
-        copy.poll(to).unwrap();
+        main.poll(end).unwrap();
+        copy.poll().unwrap();
         is_level(main, copy)
     });
-    assert!(from.is_connected() && to.is_connected());
+    assert!(end.is_connected() && copy.linked.is_by_device());
 }
 
 /// Both regions hold the same, the standby's log from `log_from` on as far as its window leaves it to readers.

@@ -5,6 +5,8 @@
 
 mod group;
 mod nodes;
+mod outage;
+mod processes;
 mod refusal;
 mod replication;
 mod setup;

@@ -1,13 +1,15 @@
 //! A log that is copied from device to device.
 
 use crate::group::{
-    Copy, LAYOUT, Main, compare, connect, impatient, is_level, mapping, now_ns, stream, tick, until,
-    until_level,
+    Copy, LAYOUT, Main, compare, connect, impatient, is_level, mapping, mapping_of, now_ns, stream, tick,
+    until, until_level, with_level,
 };
 use crate::nodes::{PATIENCE, devices};
 use dataplane::cache::reader::{Cursor, Next, Reader};
+use dataplane::cache::region::Layout;
+use dataplane::replica::{Refusal, StandbyError};
 use drivers::rdma::Status;
-use drivers::rdma::link::{LinkError, PrimaryEnd};
+use drivers::rdma::link::{LinkError, LinkedStandby, PrimaryEnd};
 use drivers::tcp_link;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -22,94 +24,83 @@ fn a_standby_takes_an_image_and_follows_round_the_ring() {
     let mut copy = Copy::new(&devices[1], &mappings[1]);
     main.write(700);
     let began = main.reader.tail();
-    let mut ends = connect(&mut main, &mut copy);
-    until_level(&mut main, &mut copy, &mut ends);
+    let mut end = connect(&mut main, &mut copy);
+    until_level(&mut main, &mut copy, &mut end);
     compare(&main.reader, &copy.reader, began);
-    assert_eq!((copy.standby.counters().images, main.primary.counters().lapped), (1, 0));
-    assert!(copy.standby.counters().rows >= u64::from(LAYOUT.instruments) * 2);
+    assert_eq!((copy.counters().images, main.primary.counters().lapped), (1, 0));
+    assert!(copy.counters().rows >= u64::from(LAYOUT.instruments) * 2);
     for burst in [1, 1, 2, 8, 9, 1, 40, 99, 100, 150, 3, 250, 1] {
         main.write(burst);
-        until_level(&mut main, &mut copy, &mut ends);
+        until_level(&mut main, &mut copy, &mut end);
         compare(&main.reader, &copy.reader, began);
     }
-    assert_eq!((copy.standby.counters().images, main.primary.counters().lapped), (1, 0));
-    assert_eq!(copy.standby.counters().ticks, main.reader.tail() - began);
-    assert!(copy.standby.counters().ticks > 2 * LAYOUT.log_ticks);
+    assert_eq!((copy.counters().images, main.primary.counters().lapped), (1, 0));
+    assert_eq!(copy.counters().ticks, main.reader.tail() - began);
+    assert!(copy.counters().ticks > 2 * LAYOUT.log_ticks);
 }
 
 #[test]
 fn few_ticks_behind_many_wait_until_those_are_proven() {
-    let Some(devices) = devices() else { return };
-    let mappings = [mapping(), mapping()];
-    let mut main = Main::new(&devices[0], &mappings[0], 1);
-    let mut copy = Copy::new(&devices[1], &mappings[1]);
-    let mut ends = connect(&mut main, &mut copy);
-    until_level(&mut main, &mut copy, &mut ends);
-    let before = copy.standby.status().position;
-    // Many, and few behind them, without a look at what is done.
-    for burst in [50, 1, 3, 20, 1] {
-        main.write(burst);
-        main.primary.poll(&mut ends.0, now_ns());
-    }
-    assert_eq!(main.primary.status().sent, before + 75);
-    for _ in 0..1_000 {
-        copy.poll(&mut ends.1).unwrap();
-    }
-    assert_eq!(copy.standby.status().position, before, "nothing was announced");
-    let log = &copy.mapping.cells()[LAYOUT.log_cells()];
-    let is_written = |position: u64| log[(position % LAYOUT.log_ticks) as usize].load_at(position).is_some();
-    until("the device has written them", || (before..before + 75).all(is_written));
-    assert!((before..before + 75).all(|position| copy.reader.log_tick(position).is_none()));
-    until_level(&mut main, &mut copy, &mut ends);
-    compare(&main.reader, &copy.reader, before);
+    with_level(|mut main, mut copy, mut end| {
+        let before = copy.status().position;
+        // Many, and few behind them, without a look at what is done.
+        for burst in [50, 1, 3, 20, 1] {
+            main.write(burst);
+            main.primary.poll(&mut end, now_ns());
+        }
+        assert_eq!(main.primary.status().sent, before + 75);
+        for _ in 0..1_000 {
+            copy.poll().unwrap();
+        }
+        assert_eq!(copy.status().position, before, "nothing was announced");
+        let log = &copy.mapping.cells()[LAYOUT.log_cells()];
+        let is_written =
+            |position: u64| log[(position % LAYOUT.log_ticks) as usize].load_at(position).is_some();
+        until("the device has written them", || (before..before + 75).all(is_written));
+        assert!((before..before + 75).all(|position| copy.reader.log_tick(position).is_none()));
+        until_level(&mut main, &mut copy, &mut end);
+        compare(&main.reader, &copy.reader, before);
+    });
 }
 
 #[test]
 fn a_log_that_ran_away_is_followed_by_an_image() {
-    let Some(devices) = devices() else { return };
-    let mappings = [mapping(), mapping()];
-    let mut main = Main::new(&devices[0], &mappings[0], 1);
-    let mut copy = Copy::new(&devices[1], &mappings[1]);
-    let mut ends = connect(&mut main, &mut copy);
-    until_level(&mut main, &mut copy, &mut ends);
-    let images = copy.standby.counters().images;
-    for round in 1..4 {
-        main.write(3_000);
-        let began = main.reader.tail();
-        until_level(&mut main, &mut copy, &mut ends);
-        compare(&main.reader, &copy.reader, began);
-        assert_eq!(main.primary.counters().lapped, round);
-        assert_eq!(copy.standby.counters().images, images + round);
-    }
+    with_level(|mut main, mut copy, mut end| {
+        let images = copy.counters().images;
+        for round in 1..4 {
+            main.write(3_000);
+            let began = main.reader.tail();
+            until_level(&mut main, &mut copy, &mut end);
+            compare(&main.reader, &copy.reader, began);
+            assert_eq!(main.primary.counters().lapped, round);
+            assert_eq!(copy.counters().images, images + round);
+        }
+    });
 }
 
 #[test]
 fn what_the_log_overtook_on_its_way_is_never_taken() {
-    let Some(devices) = devices() else { return };
-    let mappings = [mapping(), mapping()];
-    let mut main = Main::new(&devices[0], &mappings[0], 1);
-    let mut copy = Copy::new(&devices[1], &mappings[1]);
-    let mut ends = connect(&mut main, &mut copy);
-    until_level(&mut main, &mut copy, &mut ends);
-    for round in 1..6 {
-        let before = copy.standby.status().position;
-        main.write(100);
-        main.primary.poll(&mut ends.0, now_ns());
-        assert_eq!(main.primary.status().sent, before + 100, "the device may read them from now on");
-        main.write(160);
-        until("it is noticed", || {
-            assert_eq!(copy.standby.status().position, before, "nothing of it was announced");
-            main.poll(&mut ends.0).unwrap();
-            let lapped = main.primary.counters().lapped == round;
-            if !lapped {
-                copy.poll(&mut ends.1).unwrap();
-            }
-            lapped
-        });
-        let began = main.reader.tail();
-        until_level(&mut main, &mut copy, &mut ends);
-        compare(&main.reader, &copy.reader, began);
-    }
+    with_level(|mut main, mut copy, mut end| {
+        for round in 1..6 {
+            let before = copy.status().position;
+            main.write(100);
+            main.primary.poll(&mut end, now_ns());
+            assert_eq!(main.primary.status().sent, before + 100, "the device may read them from now on");
+            main.write(160);
+            until("it is noticed", || {
+                assert_eq!(copy.status().position, before, "nothing of it was announced");
+                main.poll(&mut end).unwrap();
+                let lapped = main.primary.counters().lapped == round;
+                if !lapped {
+                    copy.poll().unwrap();
+                }
+                lapped
+            });
+            let began = main.reader.tail();
+            until_level(&mut main, &mut copy, &mut end);
+            compare(&main.reader, &copy.reader, began);
+        }
+    });
 }
 
 #[test]
@@ -119,13 +110,13 @@ fn whoever_reads_the_standbys_log_meanwhile_reads_whole_ticks() {
     let mappings = [mapping(), mapping()];
     let mut main = Main::new(&devices[0], &mappings[0], 1);
     let mut copy = Copy::new(&devices[1], &mappings[1]);
-    let (mut from, mut to) = connect(&mut main, &mut copy);
+    let mut from = connect(&mut main, &mut copy);
     let reader = copy.reader;
     let is_done = AtomicBool::new(false);
     let seen = std::thread::scope(|scope| {
         let following = scope.spawn(|| {
             while !is_done.load(Ordering::Acquire) {
-                copy.poll(&mut to).unwrap();
+                copy.poll().unwrap();
                 std::thread::yield_now();
             }
         });
@@ -175,17 +166,20 @@ fn an_old_primary_that_goes_on_changes_nothing() {
     let mut old = Main::new(&devices[0], &mappings[0], 1);
     let mut later = Main::new(&devices[0], &later_mapping, 2);
     let mut copy = Copy::new(&devices[1], &mappings[1]);
-    let (mut old_from, mut old_to) = connect(&mut old, &mut copy);
-    {
-        let mut ends = (old_from, old_to);
-        until_level(&mut old, &mut copy, &mut ends);
-        (old_from, old_to) = ends;
-    }
+    let mut old_from = connect(&mut old, &mut copy);
+    until_level(&mut old, &mut copy, &mut old_from);
     later.write(300);
     // Ticks are under way when the standby goes over to the later term.
     old.write(60);
     old.primary.poll(&mut old_from, now_ns());
-    drop(old_to);
+    let mut written = 0;
+    copy.linked
+        .hear_of(2, &mut |term| {
+            written = term;
+            true
+        })
+        .unwrap();
+    assert!((written, copy.linked.is_connected()) == (2, false), "heard of, and nobody writes any more");
     let log = |copy: &Copy<'_>| {
         let log = LAYOUT.log_cells();
         copy.mapping.cells()[log].iter().map(|cell| cell.load()).collect::<Vec<_>>()
@@ -205,23 +199,23 @@ fn an_old_primary_that_goes_on_changes_nothing() {
     assert_eq!(log(&copy), fenced, "not one cell has changed");
 
     let began = later.reader.tail();
-    let mut ends = connect(&mut later, &mut copy);
-    until_level(&mut later, &mut copy, &mut ends);
+    let mut end = connect(&mut later, &mut copy);
+    until_level(&mut later, &mut copy, &mut end);
     for burst in [1, 20, 70, 5] {
         later.write(burst);
         old.write(1);
         old_from.fill().ok();
         old.primary.poll(&mut old_from, now_ns());
-        until_level(&mut later, &mut copy, &mut ends);
+        until_level(&mut later, &mut copy, &mut end);
         compare(&later.reader, &copy.reader, began);
     }
-    assert_eq!(copy.standby.status().term, 2);
+    assert_eq!(copy.status().term, 2);
     // By a connection it fares no better.
-    drop(ends);
-    let mut ends = connect(&mut old, &mut copy);
+    drop(end);
+    let mut end = connect(&mut old, &mut copy);
     until("the later term is heard of", || {
-        old.poll(&mut ends.0).unwrap();
-        copy.poll(&mut ends.1).ok();
+        old.poll(&mut end).unwrap();
+        copy.poll().ok();
         old.primary.status().later_term == 2
     });
     compare(&later.reader, &copy.reader, began);
@@ -229,37 +223,33 @@ fn an_old_primary_that_goes_on_changes_nothing() {
 
 #[test]
 fn a_peer_that_is_gone_is_noticed_and_comes_back() {
-    let Some(devices) = devices() else { return };
-    let mappings = [mapping(), mapping()];
-    let mut main = Main::new(&devices[0], &mappings[0], 1);
-    let mut copy = Copy::new(&devices[1], &mappings[1]);
-    let mut ends = connect(&mut main, &mut copy);
-    until_level(&mut main, &mut copy, &mut ends);
-    let images = copy.standby.counters().images;
+    with_level(|mut main, mut copy, mut end| {
+        let images = copy.counters().images;
 
-    drop(ends.1);
-    main.write(5);
-    let mut failure = None;
-    until("the primary notices", || {
-        failure = main.poll(&mut ends.0).err();
-        failure.is_some()
-    });
-    drop(ends.0);
-    let mut ends = connect(&mut main, &mut copy);
-    until_level(&mut main, &mut copy, &mut ends);
+        copy.linked.disconnect();
+        main.write(5);
+        let mut failure = None;
+        until("the primary notices", || {
+            failure = main.poll(&mut end).err();
+            failure.is_some()
+        });
+        drop(end);
+        let mut end = connect(&mut main, &mut copy);
+        until_level(&mut main, &mut copy, &mut end);
 
-    drop(ends.0);
-    until("the standby notices", || {
-        failure = copy.poll(&mut ends.1).err();
-        failure.is_some()
+        drop(end);
+        until("the standby notices", || {
+            failure = copy.poll().err();
+            failure.is_some()
+        });
+        assert!(matches!(failure, Some(LinkError::Words(tcp_link::LinkError::Closed))), "{failure:?}");
+        copy.linked.disconnect();
+        main.write(90);
+        let mut end = connect(&mut main, &mut copy);
+        until_level(&mut main, &mut copy, &mut end);
+        compare(&main.reader, &copy.reader, u64::from(LAYOUT.instruments));
+        assert_eq!(copy.counters().images, images, "the log reached back far enough");
     });
-    assert!(matches!(failure, Some(LinkError::Words(tcp_link::LinkError::Closed))), "{failure:?}");
-    drop(ends.1);
-    main.write(90);
-    let mut ends = connect(&mut main, &mut copy);
-    until_level(&mut main, &mut copy, &mut ends);
-    compare(&main.reader, &copy.reader, u64::from(LAYOUT.instruments));
-    assert_eq!(copy.standby.counters().images, images, "the log reached back far enough");
 }
 
 /// Passes on what the standby sends, its introduction with another key.
@@ -290,7 +280,7 @@ fn a_key_that_is_not_the_logs_opens_nothing() {
     let (mut to_standby, standby_stream) = stream();
     main.primary.connected();
     let mut from = PrimaryEnd::new(primary_stream, &main.log, &impatient()).unwrap();
-    let mut to = copy.end(standby_stream);
+    copy.linked.connect(standby_stream).unwrap();
     to_primary.set_nonblocking(true).unwrap();
     to_standby.set_nonblocking(true).unwrap();
     main.write(20);
@@ -301,18 +291,47 @@ fn a_key_that_is_not_the_logs_opens_nothing() {
             to_standby.write_all(&block[..bytes]).unwrap();
         }
         main.write(1);
-        copy.poll(&mut to).ok();
+        copy.poll().ok();
         failure = main.poll(&mut from).err();
         failure.is_some()
     });
     assert!(matches!(failure, Some(LinkError::Write(Status::RemoteAccess))), "{failure:?}");
-    assert_eq!(copy.standby.counters().ticks, 0);
+    assert_eq!(copy.counters().ticks, 0);
     let log = &copy.mapping.cells()[LAYOUT.log_cells()];
     assert!(log.iter().all(|cell| cell.load().held().is_none()));
-    drop((from, to));
-    let mut ends = connect(&mut main, &mut copy);
-    until_level(&mut main, &mut copy, &mut ends);
+    drop(from);
+    let mut end = connect(&mut main, &mut copy);
+    until_level(&mut main, &mut copy, &mut end);
     compare(&main.reader, &copy.reader, copy.reader.tail());
+}
+
+#[test]
+fn a_region_of_another_layout_is_not_written() {
+    let Some(devices) = devices() else { return };
+    let layouts = [
+        // The log's bytes tell it, or the Hello alone.
+        Layout { log_ticks: LAYOUT.log_ticks * 2, ..LAYOUT },
+        Layout { instruments: LAYOUT.instruments * 2, ..LAYOUT },
+    ];
+    for layout in layouts {
+        let mappings = [mapping(), mapping_of(layout)];
+        let mut main = Main::new(&devices[0], &mappings[0], 1);
+        let mut copy = Copy::with_layout(&devices[1], &mappings[1], layout);
+        let mut end = connect(&mut main, &mut copy);
+        let mut failure = None;
+        until("the standby is refused", || {
+            main.write(1);
+            main.poll(&mut end).ok();
+            failure = copy.poll().err();
+            failure.is_some()
+        });
+        let refused = LinkError::Words(StandbyError::Refused(Refusal::Layout).into());
+        assert_eq!(failure.unwrap().to_string(), refused.to_string());
+        assert_eq!(main.primary.status().refusal, Some(Refusal::Layout));
+        assert_eq!(end.is_connected(), layout.log_ticks == LAYOUT.log_ticks);
+        let log = &mappings[1].cells()[layout.log_cells()];
+        assert!(log.iter().all(|cell| cell.load().held().is_none()));
+    }
 }
 
 #[test]
@@ -320,34 +339,41 @@ fn where_one_end_has_no_device_ticks_go_by_the_stream() {
     let Some(devices) = devices() else { return };
     let mappings = [mapping(), mapping()];
     let mut main = Main::new(&devices[0], &mappings[0], 1);
-    let mut copy = Copy::new(&devices[1], &mappings[1]);
+    let copy = Copy::new(&devices[1], &mappings[1]);
     let (one, other) = stream();
     main.primary.connected();
     let mut from = PrimaryEnd::new(one, &main.log, &impatient()).unwrap();
-    let mut to = tcp_link::StandbyEnd::new(other, &mut copy.standby).unwrap();
+    let Copy { linked, reader, mapping } = copy;
+    let mut standby = linked.into_standby();
+    let mut to = tcp_link::StandbyEnd::new(other, &mut standby).unwrap();
     main.write(20);
     until("level by the stream alone", || {
         main.poll(&mut from).unwrap();
-        to.poll(&mut copy.standby, now_ns, &mut |_| true).unwrap();
-        is_level(&main, &copy)
+        to.poll(&mut standby, now_ns, &mut |_| true).unwrap();
+        let tail = main.reader.tail();
+        standby.status().level
+            && standby.status().position == tail
+            && main.primary.status().acknowledged == tail
     });
+    let linked = LinkedStandby::new(standby, &devices[1], mapping, &impatient());
+    let mut copy = Copy { linked, reader, mapping };
     assert!(!from.is_connected());
-    drop((from, to));
+    drop(from);
 
     let (one, other) = stream();
     main.primary.connected();
     let mut from = tcp_link::PrimaryEnd::new(one).unwrap();
-    let mut to = copy.end(other);
+    copy.linked.connect(other).unwrap();
     main.write(20);
     until("level by the stream alone", || {
         main.writer.keep_alive(now_ns(), 60_000_000_000);
         from.fill().unwrap();
         main.primary.poll(&mut from, now_ns());
         from.flush().unwrap();
-        copy.poll(&mut to).unwrap();
+        copy.poll().unwrap();
         is_level(&main, &copy)
     });
-    assert!(!to.is_connected());
+    assert!(copy.linked.is_connected() && !copy.linked.is_by_device());
     compare(&main.reader, &copy.reader, copy.reader.tail() - 20);
     let again = Reader::open(copy.mapping.cells()).unwrap();
     assert_eq!(again.tail(), main.reader.tail());

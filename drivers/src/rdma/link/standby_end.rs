@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 /// The standby's end of one connection. It has a queue pair and a key of the log of its own, which nobody else was told.
 ///
-/// Dropping it is the fence: once that has returned, its primary writes nothing any more, whatever it goes on posting. So it
-/// is dropped before another connection is made, before the node says anywhere that it has heard of a later term, and before
-/// it becomes a primary.
+/// Dropping it is the fence: once that has returned, its primary writes nothing any more, whatever it goes on posting. So
+/// [`LinkedStandby`](super::LinkedStandby) drops it before another connection is made, before the node has heard of a later
+/// term, and before it becomes a primary.
 #[derive(Debug)]
 pub struct StandbyEnd {
     // In the order in which they are dropped: first nothing comes any more, then the key goes.
