@@ -54,6 +54,8 @@ pub mod flag {
     pub const PARTIAL: u8 = 1 << 0;
     /// Something that could have touched this row was not understood, or did not fit a limit.
     pub const SUSPECT: u8 = 1 << 1;
+    /// It was published before, with the same stamps: it says nothing new, but is proven, or doubted, by now.
+    pub const RENEWED: u8 = 1 << 2;
 }
 
 /// One update. All integers little-endian (as on every machine this runs on), no padding.

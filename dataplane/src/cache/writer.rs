@@ -5,7 +5,7 @@ use super::directory;
 use super::follower::Follower;
 use super::reader::Reader;
 use super::region::{Layout, Region, RegionError};
-use super::tick::{Definition, FeedState, INSTRUMENT_NONE, Kind, Session, Tick};
+use super::tick::{Definition, FeedState, INSTRUMENT_NONE, Kind, Session, Tick, flag};
 use crate::hint::Prefetch;
 use crate::sync::Ordering;
 
@@ -101,7 +101,7 @@ impl<'m> Writer<'m> {
         if session.is_none_or(|(began, _)| position < began.max(since)) {
             return false;
         }
-        self.publish(&Tick { flags, ..tick });
+        self.publish(&Tick { flags: flags | flag::RENEWED, ..tick });
         true
     }
 

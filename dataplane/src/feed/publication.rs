@@ -199,6 +199,7 @@ impl Publication {
         writer: &mut Writer<'_>,
     ) {
         self.flags = if late { flag::PARTIAL } else { 0 };
+        self.sequence = sequence;
         let reason = if late { Reason::LateStart } else { Reason::None };
         self.state =
             FeedState { reason: reason as u8, condition: self.state.condition, ..FeedState::zeroed() };
@@ -216,6 +217,7 @@ impl Publication {
     /// Messages `from` until below `to` are lost: every row is suspect at once.
     pub fn gap(&mut self, from: u64, to: u64, proof: Proof, writer: &mut Writer<'_>) {
         self.state.missing += to - from;
+        self.sequence = to;
         self.prove_nothing(Reason::Gap, proof, to, self.received_ns, writer);
     }
 

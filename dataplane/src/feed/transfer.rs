@@ -181,7 +181,7 @@ fn pending(
         return Err(Misfit::Losses);
     }
     let cut = match newest(to, numbers)? {
-        Some((before, tick)) => position_of(from, before, &tick).ok_or(Misfit::Behind)? + 1,
+        Some(newest) => position_of(from, &newest).ok_or(Misfit::Behind)? + 1,
         None => from.begins,
     };
     let mut is_ahead = false;
@@ -200,43 +200,61 @@ fn pending(
     if !is_ahead {
         return Ok(Vec::new());
     }
-    if cut < complete_from.max(from.log_begins()) {
+    if cut < complete_from.max(from.log_from()) {
         return Err(Misfit::Log);
     }
-    let ticks: Option<Vec<Tick>> = (cut..from.log_ends()).map(|position| from.log_tick(position)).collect();
-    let is_row = |tick: &Tick| tick.feed == from.feed() && usize::from(tick.kind) < Kind::ROWS;
-    Ok(ticks.ok_or(Misfit::Log)?.into_iter().filter(is_row).collect())
+    Ok(from.ticks_from(cut).collect())
 }
 
-/// The group's newest row, with the number of its instrument here.
-fn newest(to: &View<'_>, numbers: &Renumbering) -> Result<Option<(u32, Tick)>, Misfit> {
-    let mut newest: Option<(u64, u32, Tick)> = None;
-    for (instrument, _) in to.named() {
-        let before = numbers.row_before(instrument).ok_or(Misfit::Instruments)?;
-        for (position, tick) in ROWS.iter().filter_map(|kind| to.row(instrument, *kind)) {
-            if newest.is_none_or(|(newest, ..)| newest < position) {
-                newest = Some((position, before, tick));
+/// The group's newest row.
+struct Newest {
+    tick: Tick,
+    /// The number of its instrument here.
+    instrument: u32,
+    /// The highest of all rows: renewed ones have older sequences.
+    sequence: u64,
+}
+
+fn newest(to: &View<'_>, numbers: &Renumbering) -> Result<Option<Newest>, Misfit> {
+    let mut newest: Option<(u64, Newest)> = None;
+    for (number, _) in to.named() {
+        let instrument = numbers.row_before(number).ok_or(Misfit::Instruments)?;
+        for (position, tick) in ROWS.iter().filter_map(|kind| to.row(number, *kind)) {
+            let sequence = newest.as_ref().map_or(0, |(_, newest)| newest.sequence).max(tick.sequence);
+            match &mut newest {
+                Some((last, newest)) if position < *last => newest.sequence = sequence,
+                _ => newest = Some((position, Newest { tick, instrument, sequence })),
             }
         }
     }
-    Ok(newest.map(|(_, before, tick)| (before, tick)))
+    Ok(newest.map(|(_, newest)| newest))
 }
 
-/// Where a tick of the group was published here.
-fn position_of(from: &View<'_>, instrument: u32, tick: &Tick) -> Option<u64> {
+/// Where the group's newest tick was published here.
+fn position_of(from: &View<'_>, newest: &Newest) -> Option<u64> {
+    let Newest { tick, instrument, sequence } = newest;
     let is_it = |own: &Tick| is_same(own, tick) && own.flags == tick.flags;
-    let (last, own) = from.row(instrument, Kind::from_u8(tick.kind)?)?;
-    if is_it(&own) {
+    let (last, own) = from.row(*instrument, Kind::from_u8(tick.kind)?)?;
+    if is_it(&own) && is_within(from, last, &own, *sequence) {
         return Some(last);
     }
     // It was another one's turn since. The sequence of a row does not go back.
-    let began = from.begins.max(from.log_begins());
-    let of_row = (began..last).rev().filter_map(|position| Some((position, from.log_tick(position)?)));
-    of_row
-        .filter(|(_, own)| (own.instrument, own.kind, own.feed) == (instrument, tick.kind, tick.feed))
-        .take_while(|(_, own)| own.sequence >= tick.sequence)
-        .find(|(_, own)| is_it(own))
-        .map(|(position, _)| position)
+    let of_row = from
+        .ticks_before(last)
+        .filter(|(_, own)| (own.instrument, own.kind) == (*instrument, tick.kind))
+        .take_while(|(_, own)| own.sequence >= tick.sequence);
+    let mut its = of_row.filter(|(_, own)| is_it(own));
+    its.find(|(position, own)| is_within(from, *position, own, *sequence)).map(|(position, _)| position)
+}
+
+/// Whether nothing beyond that sequence was published before a tick: one that is renewed may have been so again later on.
+fn is_within(from: &View<'_>, position: u64, tick: &Tick, sequence: u64) -> bool {
+    let is_new = |tick: &Tick| tick.flags & flag::RENEWED == 0;
+    is_new(tick)
+        || from
+            .ticks_before(position)
+            .find(|(_, own)| is_new(own))
+            .is_some_and(|(_, own)| own.sequence <= sequence)
 }
 
 /// Whether two ticks of a row say the same, wherever they were received and published.

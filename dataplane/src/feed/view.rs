@@ -74,18 +74,23 @@ impl<'m> View<'m> {
     }
 
     /// Ticks of the log from here on are in it.
-    pub fn log_begins(&self) -> u64 {
+    pub fn log_from(&self) -> u64 {
         self.reader.tail().saturating_sub(self.reader.layout().log_ticks)
     }
 
-    /// Ticks of the log are below.
-    pub fn log_ends(&self) -> u64 {
-        self.reader.tail()
+    /// The ticks of the feed's rows in the log from there on.
+    pub fn ticks_from(&self, position: u64) -> impl Iterator<Item = Tick> {
+        (position..self.reader.tail()).filter_map(|position| self.tick(position))
     }
 
-    /// A tick of the log, whatever it is.
-    #[inline]
-    pub fn log_tick(&self, position: u64) -> Option<Tick> {
-        self.reader.log_tick(position)
+    /// Those before, the latest first, with their positions, as far back as the log and what counts go.
+    pub fn ticks_before(&self, position: u64) -> impl Iterator<Item = (u64, Tick)> {
+        let from = self.begins.max(self.log_from());
+        (from..position).rev().filter_map(|position| Some((position, self.tick(position)?)))
+    }
+
+    fn tick(&self, position: u64) -> Option<Tick> {
+        let is_row = |tick: &Tick| tick.feed == self.feed && usize::from(tick.kind) < Kind::ROWS;
+        self.reader.log_tick(position).filter(is_row)
     }
 }

@@ -24,6 +24,8 @@ pub struct Seen {
     /// Ticks that were compared with the truth's, and rows that were live and were.
     pub exact: u64,
     pub live: u64,
+    /// How often all rows were compared with the exchange's own books.
+    pub compared: u64,
     pub not_live: u64,
 }
 
@@ -37,6 +39,7 @@ impl AddAssign for Seen {
         self.misfits.iter_mut().zip(more.misfits).for_each(|(sum, more)| *sum += more);
         self.exact += more.exact;
         self.live += more.live;
+        self.compared += more.compared;
         self.not_live += more.not_live;
     }
 }
@@ -52,6 +55,8 @@ enum Course {
 
 struct Turn {
     at: u64,
+    /// How long the log must be for it to have happened.
+    holds_from: u64,
     feed: u16,
     course: Course,
 }
@@ -146,13 +151,13 @@ impl<'m> Group<'m> {
         let feeds = self.lead(next, follower);
         let end = reader.tail();
         // What was not copied of the part that a primary before published when it took over, nobody will ever read.
-        self.turns.retain(|turn| turn.at < start);
+        self.turns.retain(|turn| turn.holds_from <= start);
         for (feed, transferred) in (0..).zip(&feeds) {
             self.count(&reader, feed, start..end, transferred);
             if transferred.misfit.is_some() {
                 let course = self.course_after_a_declared_loss(feed, truth);
-                self.turns.push(Turn { at: start, feed, course: Course::Lossy });
-                self.turns.push(Turn { at: end, feed, course });
+                self.turns.push(Turn { at: start, holds_from: start + 1, feed, course: Course::Lossy });
+                self.turns.push(Turn { at: end, holds_from: end, feed, course });
             }
         }
         self.check_rows(truth);
@@ -268,10 +273,11 @@ impl<'m> Group<'m> {
                 }
                 let expected = account.row(definition.name(), tick.kind, next);
                 let is_none = tick.payload::<Trade>().is_some_and(|trade| trade.price == PRICE_ABSENT);
-                // MDP 3.0: an instrument that gets its name publishes the status that it was told last, whatever was lost since.
+                // MDP 3.0: no report's number tells that a status or a definition was lost.
                 let feed = usize::from(tick.feed);
                 let is_lossy = node.machine.telemetry().feeds[feed].lines.missing.get() > 0;
-                let is_untold = kind == Kind::Status && self.speeches[feed] == Speech::Mdp3 && is_lossy;
+                let is_numbered = !matches!(kind, Kind::Status | Kind::Definition | Kind::Contract);
+                let is_untold = !is_numbered && self.speeches[feed] == Speech::Mdp3 && is_lossy;
                 // A trade that may not be the last one any more is forgotten.
                 if !is_none && !is_untold {
                     assert_eq!(

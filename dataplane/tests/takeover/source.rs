@@ -38,7 +38,7 @@ impl Speech {
         let midnight_unix_ns = Config::default().midnight_unix_ns;
         match self {
             Speech::Itch50 => {
-                Protocol::Itch50 { orders_max: 4_000, midnight: Box::new(move |_| midnight_unix_ns) }
+                Protocol::Itch50 { orders_max: 8_192, midnight: Box::new(move |_| midnight_unix_ns) }
             }
             Speech::Mdp3 => Protocol::Mdp3 { instruments_max: 64 },
             Speech::Tops16 => Protocol::Tops16 { symbols_max: 64 },

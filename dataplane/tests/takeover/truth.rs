@@ -68,6 +68,11 @@ impl<'m> Truth<'m> {
         }
     }
 
+    /// The feed's present session.
+    pub fn session(&self, feed: u16) -> Option<[u8; 10]> {
+        self.sessions[usize::from(feed)].map(|(_, name)| name)
+    }
+
     pub fn take(&mut self, feed: usize, packet: &[u8]) {
         for destination in GROUPS[feed] {
             self.packets.borrow_mut().push_back((destination, packet.to_vec()));
