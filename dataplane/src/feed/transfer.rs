@@ -60,19 +60,15 @@ pub struct Transferred {
     pub without_place: u64,
 }
 
-/// Whether this node has yet to see what a group's region already has of a feed whose next message here is `next`. Another
-/// session may be a later one.
-pub(super) fn is_behind(own: &View<'_>, group: &View<'_>, next: u64) -> bool {
-    if group.session.is_none() || own.session != group.session {
-        return group.session.is_some();
-    }
-    let rows = (0..group.instruments()).flat_map(|instrument| ROWS.map(|kind| group.row(instrument, kind)));
-    rows.flatten().any(|(_, tick)| tick.sequence >= next)
-}
-
 impl Publication {
+    /// Whether the group's region already has what is yet to come here. Another session there may be a later one.
     pub(super) fn is_behind(&self, own: Reader<'_>, group: Reader<'_>) -> bool {
-        is_behind(&View::new(own, self.feed), &View::new(group, self.feed), self.sequence)
+        let (own, group) = (View::new(own, self.feed), View::new(group, self.feed));
+        if group.session.is_none() || own.session != group.session {
+            return group.session.is_some();
+        }
+        let mut rows = (0..group.instruments()).flat_map(|number| ROWS.map(|kind| group.row(number, kind)));
+        rows.any(|row| row.is_some_and(|(_, tick)| tick.sequence >= self.sequence))
     }
 
     /// Goes on in the region of `writer`, and says how the instruments are numbered there. All that was published `before`
@@ -189,10 +185,16 @@ fn pending(
         for kind in ROWS {
             match (from.row(before, kind), to.row(after, kind)) {
                 (None, None) => {}
-                (Some((position, _)), _) if position >= cut => is_ahead = true,
-                (Some((here, own)), Some((there, groups)))
-                    if is_same(&own, &groups)
-                        && from.is_suspect(here, &own) == to.is_suspect(there, &groups) => {}
+                // What was doubted since would be believed there.
+                (Some((position, _)), _)
+                    if position >= cut && (is_lost(&own) || position >= own.proven_from) =>
+                {
+                    is_ahead = true;
+                }
+                (Some((here, tick)), Some((there, other)))
+                    if here < cut
+                        && is_same(&tick, &other)
+                        && from.is_suspect(here, &tick) == to.is_suspect(there, &other) => {}
                 _ => return Err(Misfit::Rows),
             }
         }

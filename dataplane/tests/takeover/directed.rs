@@ -220,6 +220,29 @@ fn who_is_behind_declares_a_loss_and_what_the_group_alone_has_is_suspect() {
 }
 
 #[test]
+fn what_was_doubted_is_not_believed_in_the_group() {
+    let clock = clock();
+    let regions = [cells(LAYOUT), cells(LAYOUT)];
+    let mut source = Speech::Records.begin(0, &mut Random::new(1));
+    let mut standby = One::new(&regions[0], LAYOUT, &clock, Speech::Records);
+    let mut flow = packets(&mut source, 2, 1);
+    // A record that lacks its last byte.
+    let cut = flow[1].pop().map(|_| flow[1].len() - 22).unwrap() as u16;
+    flow[1][20..22].copy_from_slice(&cut.to_be_bytes());
+    standby.hear(&flow);
+    assert_eq!(standby.machine.telemetry().feeds[0].decoder.malformed.get(), 1);
+    // The group has the session, and nothing else.
+    let writer = copy(&regions[1], LAYOUT, &standby.reader, 2);
+    let group = Reader::open(&regions[1]).unwrap();
+    assert!(group.feed(0).session.is_some() && group.instruments() == 0);
+    let (feeds, _) = standby.machine.take_over(writer);
+    assert_eq!((feeds[0].misfit, feeds[0].renewed), (Some(Misfit::Rows), 2));
+    standby.machine.do_work();
+    let (row, _) = group.definition(0, 2).unwrap();
+    assert_eq!((row.state, row.reason), (State::Suspect, Reason::TakenOver));
+}
+
+#[test]
 fn who_has_heard_nothing_believes_nothing() {
     let clock = clock();
     let regions = [cells(LAYOUT), cells(LAYOUT), cells(LAYOUT)];

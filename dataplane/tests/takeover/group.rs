@@ -53,6 +53,16 @@ enum Course {
     Lossy,
 }
 
+impl Course {
+    /// That many ticks earlier.
+    fn without(self, ticks: usize) -> Course {
+        match self {
+            Course::Exact(session, told) => Course::Exact(session, told - ticks),
+            Course::Lossy => Course::Lossy,
+        }
+    }
+}
+
 struct Turn {
     at: u64,
     /// How long the log must be for it to have happened.
@@ -154,8 +164,16 @@ impl<'m> Group<'m> {
         self.turns.retain(|turn| turn.holds_from <= start);
         for (feed, transferred) in (0..).zip(&feeds) {
             self.count(&reader, feed, start..end, transferred);
-            if transferred.misfit.is_some() {
-                let course = self.course_after_a_declared_loss(feed, truth);
+            let course = self.course_of_all_told(feed, truth);
+            if transferred.misfit.is_none() {
+                // A primary that knew nothing declared a loss, and this one goes on as if that one had not been.
+                let before = self.log.iter().rfind(|tick| tick.feed == feed);
+                let state = before.and_then(|tick| tick.payload::<FeedState>());
+                if state.is_some_and(|state| state.reason == Reason::TakenOver as u8) {
+                    let course = course.without(transferred.followed as usize);
+                    self.turns.push(Turn { at: start, holds_from: start, feed, course });
+                }
+            } else {
                 self.turns.push(Turn { at: start, holds_from: start + 1, feed, course: Course::Lossy });
                 self.turns.push(Turn { at: end, holds_from: end, feed, course });
             }
@@ -163,8 +181,8 @@ impl<'m> Group<'m> {
         self.check_rows(truth);
     }
 
-    /// What was published anew is all of what was told up to here, if this node missed nothing.
-    fn course_after_a_declared_loss(&self, feed: u16, truth: &Truth<'_>) -> Course {
+    /// All was told up to where the primary is, if it missed nothing.
+    fn course_of_all_told(&self, feed: u16, truth: &Truth<'_>) -> Course {
         let lines = &self.primary().machine.telemetry().feeds[usize::from(feed)].lines;
         let session = self.primary().reader().feed(feed).session;
         let Some(session) = session.filter(|_| lines.sessions.get() > 0) else { return Course::Lossy };
