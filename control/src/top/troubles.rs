@@ -101,7 +101,7 @@ fn of_feed(feed: &Feed, troubles: &mut Vec<Trouble>) {
         RowReason::Malformed => troubles.push(bad(format!("{name}: malformed messages, rows are suspect"))),
         RowReason::LimitFull => troubles.push(bad(format!("{name}: a limit was full, rows are suspect"))),
         RowReason::TakenOver => {
-            let text = "another node took over and may lack updates: rows are suspect until told again";
+            let text = "another node took over: what it could not prove is suspect until it is told again";
             troubles.push(warning(format!("{name}: {text}")));
         }
         _ => {}
