@@ -11,7 +11,7 @@ use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
-pub use replica::{EtcdConfig, PEERS_MAX, PeerConfig, ReplicaConfig, ReplicaRole, TlsConfig};
+pub use replica::{EtcdConfig, PEERS_MAX, PeerConfig, RdmaConfig, ReplicaConfig, ReplicaRole, TlsConfig};
 
 /// Why a configuration can't be used.
 #[derive(Debug, thiserror::Error)]

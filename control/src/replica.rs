@@ -3,6 +3,7 @@
 
 mod arrival;
 mod hand_over;
+mod link;
 mod member;
 mod orders;
 mod peer;
@@ -10,7 +11,7 @@ mod primary;
 mod standby;
 mod term;
 
-pub use member::{Lead, Member};
+pub use member::{Lead, Member, OwnRegion};
 pub use orders::{Order, OrderError, Orders, Waiting};
 pub use term::{TermError, TermFile};
 
@@ -39,6 +40,14 @@ pub enum ReplicaError {
         "[replica] listen = \"{address}\": {cause}: is another process there? choose another port, or 0 for any"
     )]
     Bind { address: SocketAddr, cause: std::io::Error },
+    #[error(
+        "[replica.rdma] this program was built without RDMA: build it with --features rdma, which takes libibverbs-dev \
+         and librdmacm-dev"
+    )]
+    NoRdma,
+    #[cfg(feature = "rdma")]
+    #[error("[replica.rdma] {0}")]
+    Rdma(#[from] drivers::rdma::RdmaError),
     #[error("[replica] its thread: {0}")]
     Thread(std::io::Error),
 }

@@ -4,7 +4,7 @@ use crate::config::{Config, ConfigError, ReplicaConfig};
 use crate::election::{Election, ElectionError};
 use crate::node::Node;
 use crate::port::{self, AnyPort, PortError};
-use crate::replica::{self, Lead, Member, Orders, ReplicaError, TermFile, View};
+use crate::replica::{self, Lead, Member, Orders, OwnRegion, ReplicaError, TermFile, View};
 use crate::server::{self, Listeners, ServerError};
 use crate::stop;
 use crate::worker::{make_worker, start_worker};
@@ -136,7 +136,8 @@ async fn serve(config: Config, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
     let mut mapping = RegionMapping::create(&path, layout.cells())?;
     let cells = mapping.leak();
     let end = Arc::new(AtomicBool::new(false));
-    let filling = start_filling(&config, ports, cells, &end).inspect_err(|_| {
+    let mapping = Arc::new(mapping);
+    let filling = start_filling(&config, ports, &mapping, cells, &end).inspect_err(|_| {
         end.store(true, Ordering::Relaxed);
     })?;
     let reader = Reader::open(cells).expect("it was laid out just now");
@@ -228,13 +229,16 @@ struct Filling {
 fn start_filling(
     config: &Config,
     ports: Vec<PortSetup<AnyPort>>,
+    mapping: &Arc<RegionMapping>,
     cells: &'static [Cell],
     end: &Arc<AtomicBool>,
 ) -> Result<Filling, RunError> {
     let (layout, generation) = (config.layout(), SystemClock.unix_ns());
     if let Some(replica) = &config.replica {
         let follower = Follower::format(cells, layout, generation).expect("the layout was checked");
-        return start_member(config, replica, ports, cells, follower, end);
+        let reader = Reader::open(cells).expect("it was laid out just now");
+        let region = OwnRegion { mapping: mapping.clone(), follower, reader };
+        return start_member(config, replica, ports, region, end);
     }
     let writer = Writer::format(cells, layout, generation).expect("the layout was checked");
     let worker = make_worker(config, ports, writer)?;
@@ -248,12 +252,10 @@ fn start_member(
     config: &Config,
     replica: &ReplicaConfig,
     ports: Vec<PortSetup<AnyPort>>,
-    cells: &'static [Cell],
-    follower: Follower<'static>,
+    region: OwnRegion,
     end: &Arc<AtomicBool>,
 ) -> Result<Filling, RunError> {
     let term = TermFile::open(&replica.state).map_err(ReplicaError::from)?;
-    let reader = Reader::open(cells).expect("it was laid out just now");
     let (orders, waiting) = Orders::new();
     let group = GroupAccess { view: View::default(), orders };
     let mut filling =
@@ -280,7 +282,7 @@ fn start_member(
         lead = Some(Lead { worker, listener, shadow: None, election });
     }
     let view = filling.group.view.clone();
-    let member = Member::new(config, follower, reader, term, lead, waiting, view)?;
+    let member = Member::new(config, region, term, lead, waiting, view)?;
     filling.threads.push(replica::start(member, replica.idle, end.clone())?);
     Ok(filling)
 }

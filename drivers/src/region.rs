@@ -21,6 +21,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes of a cell.
 pub const CELL_BYTES: usize = size_of::<Cell>();
@@ -175,9 +176,9 @@ impl RegionMapping {
 
     /// Gives a created region its name, in place of an older one of that name. To be called when its header is
     /// written; a second call, or one on a region that was opened or has no name, does nothing.
-    pub fn publish(&mut self) -> Result<(), RegionError> {
-        match &mut self.name {
-            Some(name) if !name.published => name.publish(),
+    pub fn publish(&self) -> Result<(), RegionError> {
+        match &self.name {
+            Some(name) if !name.published.load(Ordering::Relaxed) => name.publish(),
             _ => Ok(()),
         }
     }
@@ -333,7 +334,7 @@ impl Drop for Memory {
 struct Name {
     path: PathBuf,
     _lock: File,
-    published: bool,
+    published: AtomicBool,
 }
 
 impl Name {
@@ -361,7 +362,7 @@ impl Name {
             // no longer has a name, and that would exclude nobody.
             let locked_inode = lock.metadata().map_err(system("stat of its lock file"))?.ino();
             if fs::metadata(&lock_path).is_ok_and(|named| named.ino() == locked_inode) {
-                return Ok(Name { path: path.to_path_buf(), _lock: lock, published: false });
+                return Ok(Name { path: path.to_path_buf(), _lock: lock, published: AtomicBool::new(false) });
             }
         }
         Err(RegionError::Locked { path: path.to_path_buf() })
@@ -387,9 +388,9 @@ impl Name {
         Ok(file)
     }
 
-    fn publish(&mut self) -> Result<(), RegionError> {
+    fn publish(&self) -> Result<(), RegionError> {
         fs::rename(beside(&self.path, ".tmp"), &self.path).map_err(|cause| self.error("rename", cause))?;
-        self.published = true;
+        self.published.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -400,7 +401,11 @@ impl Name {
 
 impl Drop for Name {
     fn drop(&mut self) {
-        let region = if self.published { self.path.clone() } else { beside(&self.path, ".tmp") };
+        let region = if self.published.load(Ordering::Relaxed) {
+            self.path.clone()
+        } else {
+            beside(&self.path, ".tmp")
+        };
         fs::remove_file(region).ok();
         fs::remove_file(beside(&self.path, ".lock")).ok();
     }

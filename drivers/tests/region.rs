@@ -42,7 +42,7 @@ fn words<C>(cell: &C) -> &[AtomicU64] {
 fn a_published_region_is_read_and_its_changes_are_seen() {
     let folder = folder();
     let path = folder.path().join("region");
-    let mut writer = RegionMapping::create(&path, 1000).unwrap();
+    let writer = RegionMapping::create(&path, 1000).unwrap();
     assert!(writer.cells().iter().all(|cell| words(cell).iter().all(|word| word.load(Relaxed) == 0)));
     word(&writer.cells()[0]).store(7, Relaxed);
     writer.publish().unwrap();
@@ -59,7 +59,7 @@ fn a_published_region_is_read_and_its_changes_are_seen() {
 fn a_region_has_no_name_before_it_is_published_and_none_after_it_is_dropped() {
     let folder = folder();
     let path = folder.path().join("region");
-    let mut region = RegionMapping::create(&path, 1).unwrap();
+    let region = RegionMapping::create(&path, 1).unwrap();
     assert!(matches!(RegionMapping::open(&path), Err(RegionError::Absent { .. })));
     region.publish().unwrap();
     assert_eq!(names(folder.path()), ["region", "region.lock"]);
@@ -74,7 +74,7 @@ fn a_region_has_no_name_before_it_is_published_and_none_after_it_is_dropped() {
 fn a_second_writer_is_refused_and_harms_nothing() {
     let folder = folder();
     let path = folder.path().join("region");
-    let mut first = RegionMapping::create(&path, 3).unwrap();
+    let first = RegionMapping::create(&path, 3).unwrap();
     first.publish().unwrap();
     let refusal = RegionMapping::create(&path, 3).unwrap_err();
     assert!(matches!(refusal, RegionError::Locked { .. }), "{refusal}");
@@ -92,7 +92,7 @@ fn what_a_crash_left_is_replaced_and_its_readers_keep_their_memory() {
     fs::write(folder.path().join("region.lock"), "").unwrap();
     let old = RegionMapping::open(&path).unwrap();
 
-    let mut region = RegionMapping::create(&path, 4).unwrap();
+    let region = RegionMapping::create(&path, 4).unwrap();
     assert_eq!(first_words(&path).len(), 2, "the old one stays until the new one is published");
     region.publish().unwrap();
     assert_eq!(first_words(&path), [0; 4]);
@@ -181,7 +181,7 @@ fn a_hugetlbfs_gives_huge_pages_where_one_is_mounted() {
     match RegionMapping::create(&path, 10) {
         Err(error @ RegionError::Memory { .. }) => println!("skipped: no huge page is free: {error}"),
         region => {
-            let mut region = region.unwrap();
+            let region = region.unwrap();
             let Pages::Huge { page_bytes } = region.pages() else { panic!("{:?}", region.pages()) };
             assert_eq!(region.mapped_bytes(), page_bytes);
             assert_eq!(region.cells().len(), 10);

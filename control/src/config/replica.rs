@@ -46,6 +46,8 @@ pub struct ReplicaConfig {
     pub idle: Idle,
     /// Encrypts what goes between nodes, and lets them prove who they are.
     pub tls: Option<TlsConfig>,
+    /// Ticks go by this device, where the other end has one, too (feature `rdma`).
+    pub rdma: Option<RdmaConfig>,
     /// Addresses beyond this machine are allowed although nothing is encrypted: for a network that only the group reaches.
     #[serde(default)]
     pub plaintext: bool,
@@ -61,6 +63,22 @@ pub struct PeerConfig {
     pub name: String,
     /// Its `listen`, as this node reaches it, `HOST:PORT`; without it the peer can't be this node's primary.
     pub address: Option<String>,
+}
+
+/// An RDMA device.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RdmaConfig {
+    /// Its name, as `rdma link` shows it.
+    pub device: String,
+    #[serde(default = "default_rdma_port")]
+    pub port: u8,
+    /// Which of the port's addresses [default: on Ethernet the IPv4 one of RoCE v2, the first on InfiniBand]
+    pub gid_index: Option<u8>,
+}
+
+fn default_rdma_port() -> u8 {
+    1
 }
 
 /// What a node shows to its peers; all are PEM files.

@@ -1,8 +1,7 @@
 //! Connections of which it is not known yet whose they are.
 
+use super::link::{LinkError, PrimaryLink, silence};
 use dataplane::replica::{Link, Message};
-use drivers::tcp_link::{LinkError, PrimaryEnd};
-use std::io;
 use std::net::SocketAddr;
 
 /// Whoever has not said who it is after so long is sent away.
@@ -10,7 +9,7 @@ const HELLO_MAX_NS: u64 = 2_000_000_000;
 
 /// A connection that has just been taken, or was told that it is not wanted.
 pub struct Arrival {
-    pub end: PrimaryEnd,
+    pub end: PrimaryLink,
     pub address: SocketAddr,
     arrived_ns: u64,
     is_refused: bool,
@@ -26,7 +25,7 @@ pub enum Said {
 }
 
 impl Arrival {
-    pub fn new(end: PrimaryEnd, address: SocketAddr, now_ns: u64) -> Arrival {
+    pub fn new(end: PrimaryLink, address: SocketAddr, now_ns: u64) -> Arrival {
         Arrival { end, address, arrived_ns: now_ns, is_refused: false }
     }
 
@@ -37,7 +36,7 @@ impl Arrival {
         match self.end.receive() {
             Some(hello @ Message::Hello { .. }) if !self.is_refused => Said::Hello(hello),
             _ if now_ns.saturating_sub(self.arrived_ns) > HELLO_MAX_NS => {
-                Said::Gone(io::Error::new(io::ErrorKind::TimedOut, "it did not say who it is").into())
+                Said::Gone(silence("it did not say who it is"))
             }
             _ => Said::Nothing,
         }

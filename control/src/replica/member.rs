@@ -1,6 +1,7 @@
 //! A node's place in its group, and how it changes: primary, standby, and the way from one to the other.
 
 use super::hand_over::{HandOver, Step};
+use super::link::LinkSetup;
 use super::orders::{Answer, OrderError, Waiting};
 use super::primary::PrimaryGroup;
 use super::standby::{Candidate, StandbySide};
@@ -15,8 +16,9 @@ use dataplane::cache::writer::Writer;
 use dataplane::replica::{Standby, node_id};
 use dataplane::time::{Clock, NS_PER_MS};
 use drivers::clock::SystemClock;
-use drivers::tcp_link::Identity;
+use drivers::region::RegionMapping;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -41,6 +43,13 @@ struct Awaited {
     to: String,
     after_term: u64,
     deadline_ns: u64,
+}
+
+/// The region of a group's node, which is laid out, and empty.
+pub struct OwnRegion {
+    pub mapping: Arc<RegionMapping>,
+    pub follower: Follower<'static>,
+    pub reader: Reader<'static>,
 }
 
 /// What the worker of a node that may be the primary writes to, and how that is changed.
@@ -87,7 +96,7 @@ pub struct Member {
     name: String,
     config: ReplicaConfig,
     reader: Reader<'static>,
-    identity: Option<Identity>,
+    links: LinkSetup,
     term: TermFile,
     /// `None` while it changes.
     side: Option<Side>,
@@ -110,31 +119,27 @@ pub struct Member {
 }
 
 impl Member {
-    /// `follower` is the region of `reader`, and empty.
     pub fn new(
         config: &Config,
-        follower: Follower<'static>,
-        reader: Reader<'static>,
+        region: OwnRegion,
         term: TermFile,
         mut lead: Option<Lead>,
         orders: Waiting,
         view: View,
     ) -> Result<Member, ReplicaError> {
         let replica = config.replica.clone().expect("a member of a group has [replica]");
-        let identity = match &replica.tls {
-            Some(tls) => Some(Identity::read(&tls.certificate, &tls.key, &tls.ca)?),
-            None => None,
-        };
+        let OwnRegion { mapping, follower, reader } = region;
+        let links = LinkSetup::new(&replica, &mapping)?;
         let standby = Standby::new(follower, term.term()).named(node_id(&config.node));
         let election = lead.as_mut().and_then(|lead| lead.election.take());
         let known = if election.is_some() { Vec::new() } else { candidates(&replica.peers) };
-        let side = Box::new(StandbySide::new(standby, identity.clone(), known));
+        let side = Box::new(StandbySide::new(standby, links.clone(), known));
         let mut member = Member {
             name: config.node.clone(),
             leads_first: replica.role == ReplicaRole::Primary,
             config: replica,
             reader,
-            identity,
+            links,
             term,
             side: Some(Side::Standby(side)),
             lead,
@@ -283,7 +288,7 @@ impl Member {
                     self.reader,
                     lineage,
                     self.config.limits(),
-                    self.identity.clone(),
+                    self.links.clone(),
                     &self.config.peers,
                 );
                 self.side = Some(Side::Primary(Box::new(group)));
@@ -297,11 +302,8 @@ impl Member {
     }
 
     fn be_standby(&mut self, standby: Standby<'static>) {
-        self.side = Some(Side::Standby(Box::new(StandbySide::new(
-            standby,
-            self.identity.clone(),
-            self.candidates(),
-        ))));
+        self.side =
+            Some(Side::Standby(Box::new(StandbySide::new(standby, self.links.clone(), self.candidates()))));
         self.show();
     }
 

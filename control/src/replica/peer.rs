@@ -1,5 +1,6 @@
 //! A standby, as its primary serves it: on one connection after the other.
 
+use super::link::{LinkError, PrimaryLink, silence};
 use super::{SILENCE_MAX_NS, counters};
 use crate::config::PeerConfig;
 use crate::proto::Peer as PeerView;
@@ -8,14 +9,12 @@ use dataplane::histogram::Histogram;
 use dataplane::replica::{Lineage, Message, Primary, PrimaryLimits, Refusal, node_id};
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
-use drivers::tcp_link::{LinkError, PrimaryEnd};
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The present connection of a peer.
 struct Connection {
-    end: PrimaryEnd,
+    end: PrimaryLink,
     heard_ns: u64,
 }
 
@@ -26,7 +25,7 @@ impl Connection {
         if received != 0 {
             self.heard_ns = now_ns;
         } else if now_ns.saturating_sub(self.heard_ns) > SILENCE_MAX_NS {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "nothing was heard for too long").into());
+            return Err(silence("nothing was heard for too long"));
         }
         let work = primary.poll(&mut self.end, now_ns);
         Ok(received + work + self.end.flush()?)
@@ -67,7 +66,7 @@ impl Peer {
     }
 
     /// Takes a connection on which the peer has said who it is. One that is still there is thought to be broken.
-    pub fn connect(&mut self, end: PrimaryEnd, from: SocketAddr, hello: Message) {
+    pub fn connect(&mut self, end: PrimaryLink, from: SocketAddr, hello: Message) {
         if self.connection.is_some() {
             tracing::warn!(
                 "standby {} has connected again, from {from}: if that happens often, two nodes have the same name",
@@ -167,7 +166,7 @@ impl Peer {
         PeerView {
             name: self.config.name.clone(),
             address: self.from.map(|from| from.to_string()).unwrap_or_default(),
-            link: "tcp".to_owned(),
+            link: self.connection.as_ref().map_or("", |connection| connection.end.kind()).to_owned(),
             connected,
             level: connected && status.level,
             acknowledged: status.acknowledged,

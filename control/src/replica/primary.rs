@@ -1,6 +1,7 @@
 //! The primary's side: takes connections of standbys, and serves each of them by itself.
 
 use super::arrival::{Arrival, Said};
+use super::link::LinkSetup;
 use super::peer::{Peer, refusal_of_stranger};
 use super::{VIEW_INTERVAL_NS, View, counters};
 use crate::config::{PEERS_MAX, PeerConfig};
@@ -9,7 +10,6 @@ use dataplane::cache::reader::Reader;
 use dataplane::replica::{Lineage, Message, PrimaryLimits};
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
-use drivers::tcp_link::{Identity, PrimaryEnd};
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -19,8 +19,7 @@ pub struct PrimaryGroup {
     reader: Reader<'static>,
     lineage: Lineage,
     limits: PrimaryLimits,
-    /// Who this node is to its peers; `None` = nothing is encrypted.
-    identity: Option<Identity>,
+    links: LinkSetup,
     peers: Vec<Peer>,
     arrivals: Vec<Arrival>,
     /// Connections for which there was no place, or that were not those of a peer.
@@ -39,7 +38,7 @@ impl PrimaryGroup {
         reader: Reader<'static>,
         lineage: Lineage,
         limits: PrimaryLimits,
-        identity: Option<Identity>,
+        links: LinkSetup,
         peers: &[PeerConfig],
     ) -> PrimaryGroup {
         let peers = peers.iter().map(|peer| Peer::new(peer.clone(), reader, lineage, limits)).collect();
@@ -47,7 +46,7 @@ impl PrimaryGroup {
             reader,
             lineage,
             limits,
-            identity,
+            links,
             peers,
             arrivals: Vec::with_capacity(PEERS_MAX),
             turned_away: 0,
@@ -117,11 +116,7 @@ impl PrimaryGroup {
                 "{address} was turned away: {PEERS_MAX} others have not said who they are"
             );
         }
-        let channel = match &self.identity {
-            Some(identity) => identity.accept(stream),
-            None => Ok(stream.into()),
-        };
-        match channel.and_then(PrimaryEnd::new) {
+        match self.links.accept(stream) {
             Ok(end) => self.arrivals.push(Arrival::new(end, address, now_ns)),
             Err(error) => tracing::warn!("standby {address}: {error}"),
         }

@@ -1,11 +1,12 @@
 //! The standby's side: looks for its primary, follows it, and connects again.
 
+use super::link::{LinkError, LinkSetup, StandbyLink, silence};
 use super::{SILENCE_MAX_NS, TermFile, View, counters};
 use crate::proto::{ClusterGetResponse, Role, Source};
 use dataplane::replica::Standby;
 use dataplane::time::{Clock, NS_PER_MS};
 use drivers::clock::SystemClock;
-use drivers::tcp_link::{Channel, Identity, LinkError, StandbyEnd};
+use drivers::tcp_link::{Channel, Identity, LinkError as TcpLinkError};
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
@@ -39,45 +40,16 @@ impl Candidate {
     }
 }
 
-struct Connection {
-    end: StandbyEnd,
-    heard_ns: u64,
-}
-
-impl Connection {
-    fn round(&mut self, standby: &mut Standby<'static>, term: &mut TermFile) -> Result<usize, LinkError> {
-        let mut write_down = |accepted| match term.write(accepted) {
-            Ok(()) => {
-                tracing::info!("follows the primary of term {accepted}");
-                true
-            }
-            Err(error) => {
-                tracing::error!("{error}");
-                false
-            }
-        };
-        let received = self.end.poll(standby, || SystemClock.monotonic_ns(), &mut write_down)?;
-        let now_ns = SystemClock.monotonic_ns();
-        if received != 0 {
-            self.heard_ns = now_ns;
-        } else if now_ns.saturating_sub(self.heard_ns) > SILENCE_MAX_NS {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "nothing was heard for too long").into());
-        }
-        Ok(received)
-    }
-}
-
 /// A standby, which fills its region with what its primary sends.
 pub struct StandbySide {
-    standby: Standby<'static>,
-    /// Who this node is to its peers; `None` = nothing is encrypted.
-    identity: Option<Identity>,
+    links: LinkSetup,
+    linked: StandbyLink,
+    heard_ns: u64,
     candidates: Vec<Candidate>,
     /// The one that is asked, or was asked last.
     asked: usize,
     /// Candidates that were asked in vain since the last connection on which a primary spoke.
     in_vain: usize,
-    connection: Option<Connection>,
     retry_ns: u64,
     backoff_ns: u64,
     failures: u64,
@@ -85,18 +57,14 @@ pub struct StandbySide {
 }
 
 impl StandbySide {
-    pub fn new(
-        standby: Standby<'static>,
-        identity: Option<Identity>,
-        candidates: Vec<Candidate>,
-    ) -> StandbySide {
+    pub fn new(standby: Standby<'static>, links: LinkSetup, candidates: Vec<Candidate>) -> StandbySide {
         StandbySide {
-            standby,
-            identity,
+            linked: links.standby(standby),
+            links,
+            heard_ns: 0,
             candidates,
             asked: 0,
             in_vain: 0,
-            connection: None,
             retry_ns: 0,
             backoff_ns: BACKOFF_MIN_NS,
             failures: 0,
@@ -105,17 +73,17 @@ impl StandbySide {
     }
 
     pub fn standby(&self) -> &Standby<'static> {
-        &self.standby
+        self.linked.standby()
     }
 
     /// The standby itself, whose connection is gone with this.
     pub fn into_standby(self) -> Standby<'static> {
-        self.standby
+        self.linked.into_standby()
     }
 
     /// The name of a primary that is connected and has spoken.
     pub fn primary(&self) -> Option<&str> {
-        let speaks = self.connection.is_some() && self.standby.status().connected;
+        let speaks = self.linked.is_connected() && self.standby().status().connected;
         self.candidates.get(self.asked).filter(|_| speaks).map(|candidate| candidate.name.as_str())
     }
 
@@ -127,7 +95,8 @@ impl StandbySide {
     /// Looks for the primary among these from now on.
     pub fn set_candidates(&mut self, candidates: Vec<Candidate>) {
         if candidates != self.candidates {
-            (self.candidates, self.connection) = (candidates, None);
+            self.linked.disconnect();
+            self.candidates = candidates;
             (self.asked, self.in_vain, self.retry_ns, self.backoff_ns) = (0, 0, 0, BACKOFF_MIN_NS);
             self.error.clear();
         }
@@ -135,40 +104,58 @@ impl StandbySide {
 
     pub fn round(&mut self, term: &mut TermFile) -> usize {
         let now_ns = SystemClock.monotonic_ns();
-        let StandbySide { connection, standby, .. } = self;
-        match connection.as_mut().map(|connection| connection.round(standby, term)) {
-            Some(Ok(work)) => {
-                if work != 0 && self.standby.status().connected {
-                    (self.in_vain, self.backoff_ns) = (0, BACKOFF_MIN_NS);
-                }
-                work
-            }
-            Some(Err(error)) => {
+        if self.linked.is_connected() {
+            return self.follow(term).unwrap_or_else(|error| {
                 self.lose(error.to_string());
                 1
-            }
-            None if now_ns < self.retry_ns || self.candidates.is_empty() => 0,
-            None => {
-                match self.connect() {
-                    Ok(connection) => self.connection = Some(connection),
-                    Err(error) => self.lose(format!("no connection: {error}")),
-                }
-                1
-            }
+            });
         }
+        if now_ns < self.retry_ns || self.candidates.is_empty() {
+            return 0;
+        }
+        if let Err(error) = self.connect() {
+            self.lose(format!("no connection: {error}"));
+        }
+        1
     }
 
-    fn connect(&mut self) -> io::Result<Connection> {
-        let channel = self.candidates[self.asked].connect(self.identity.as_ref(), CONNECT_MAX)?;
-        let end = StandbyEnd::new(channel, &mut self.standby)?;
-        Ok(Connection { end, heard_ns: SystemClock.monotonic_ns() })
+    fn follow(&mut self, term: &mut TermFile) -> Result<usize, LinkError> {
+        let mut write_down = |accepted| match term.write(accepted) {
+            Ok(()) => {
+                tracing::info!("follows the primary of term {accepted}");
+                true
+            }
+            Err(error) => {
+                tracing::error!("{error}");
+                false
+            }
+        };
+        let received = self.linked.poll(&mut write_down)?;
+        let now_ns = SystemClock.monotonic_ns();
+        if received != 0 {
+            self.heard_ns = now_ns;
+            if self.standby().status().connected {
+                (self.in_vain, self.backoff_ns) = (0, BACKOFF_MIN_NS);
+            }
+        } else if now_ns.saturating_sub(self.heard_ns) > SILENCE_MAX_NS {
+            return Err(silence("nothing was heard for too long"));
+        }
+        Ok(received)
+    }
+
+    fn connect(&mut self) -> Result<(), LinkError> {
+        let candidate = &self.candidates[self.asked];
+        let channel = candidate.connect(self.links.identity(), CONNECT_MAX).map_err(TcpLinkError::from)?;
+        self.linked.connect(channel)?;
+        self.heard_ns = SystemClock.monotonic_ns();
+        Ok(())
     }
 
     /// Goes on with the next candidate: at once, until all were asked.
     fn lose(&mut self, cause: String) {
         let Candidate { name, address } = &self.candidates[self.asked];
         let cause = format!("{name} at {address}: {cause}");
-        self.connection = None;
+        self.linked.disconnect();
         self.failures += 1;
         self.in_vain += 1;
         // The same again is not worth a line.
@@ -184,8 +171,8 @@ impl StandbySide {
     }
 
     pub fn show(&mut self, view: &View, seen: ClusterGetResponse) {
-        let (status, counted) = (self.standby.status(), self.standby.counters());
-        let connected = self.connection.is_some() && status.connected;
+        let (status, counted) = (self.standby().status(), self.standby().counters());
+        let connected = self.linked.is_connected() && status.connected;
         if connected {
             self.error.clear();
         }
@@ -194,7 +181,7 @@ impl StandbySide {
         let source = Source {
             name: candidate.map(|candidate| candidate.name.clone()).unwrap_or_default(),
             address: candidate.map(|candidate| candidate.address.clone()).unwrap_or_default(),
-            link: "tcp".to_owned(),
+            link: self.linked.kind().to_owned(),
             connected,
             tail: status.primary_tail,
             lag_ticks,
@@ -220,6 +207,6 @@ impl StandbySide {
     }
 
     pub fn retire(&mut self) {
-        self.standby.retire();
+        self.linked.retire();
     }
 }

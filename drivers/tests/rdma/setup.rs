@@ -77,7 +77,7 @@ fn a_region_that_is_only_read_is_not_for_peers_to_write() {
     let Some([device, _]) = devices() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("region");
-    let mut written = RegionMapping::create(&path, 64).unwrap();
+    let written = RegionMapping::create(&path, 64).unwrap();
     written.publish().unwrap();
     let read = Arc::new(RegionMapping::open(&path).unwrap());
     let error = MemoryRegion::register(&device, &read, 0..64, Access::RemoteWrite).unwrap_err();

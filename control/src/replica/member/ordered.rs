@@ -63,7 +63,7 @@ impl Member {
         let mut write_down = |term| file.write(term).is_ok();
         if standby.hear_of(term, &mut write_down).is_ok() {
             for candidate in candidates(&self.config.peers) {
-                let told = candidate.connect(self.identity.as_ref(), HERALD_MAX).and_then(|channel| {
+                let told = candidate.connect(self.links.identity(), HERALD_MAX).and_then(|channel| {
                     let mut end = StandbyEnd::new(channel, &mut standby)?;
                     let deadline_ns = SystemClock.monotonic_ns() + HERALD_MAX.as_nanos() as u64;
                     // Its answer, that this node is refused, says that it has heard.

@@ -4,9 +4,9 @@ use super::LinkError;
 use super::standby_end::StandbyEnd;
 use crate::rdma::{Device, QueuePairConfig};
 use crate::region::RegionMapping;
+use crate::tcp_link::Channel;
 use dataplane::cache::writer::Writer;
 use dataplane::replica::{Lineage, Standby, StandbyError};
-use std::net::TcpStream;
 use std::sync::Arc;
 
 /// A [`Standby`] that a primary's device may write to, on one connection after the other.
@@ -41,10 +41,10 @@ impl<'m> LinkedStandby<'m> {
 
     /// Begins a connection: the introduction and the Hello are on their way after the next [`LinkedStandby::poll`]. One that
     /// was before it is dropped.
-    pub fn connect(&mut self, stream: TcpStream) -> Result<(), LinkError> {
+    pub fn connect(&mut self, channel: impl Into<Channel>) -> Result<(), LinkError> {
         self.disconnect();
         let LinkedStandby { end, standby, device, mapping, patience } = self;
-        *end = Some(StandbyEnd::new(stream, device, mapping, standby, patience)?);
+        *end = Some(StandbyEnd::new(channel, device, mapping, standby, patience)?);
         Ok(())
     }
 

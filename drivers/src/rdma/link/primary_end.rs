@@ -10,12 +10,11 @@ use crate::rdma::{
     CompletionQueue, QueuePair, QueuePairConfig, RemoteMemory, Source, WRITES_PER_POST_MAX, Write,
 };
 use crate::region::CELL_BYTES;
-use crate::tcp_link;
+use crate::tcp_link::{self, Channel};
 use dataplane::cache::cell::Cell;
 use dataplane::cache::reader::Reader;
 use dataplane::replica::{Copied, Link, Message, Record};
 use dataplane::time::Clock;
-use std::net::TcpStream;
 use std::sync::Arc;
 
 /// So many ticks, or fewer, are copied into the requests.
@@ -52,7 +51,7 @@ pub struct PrimaryEnd {
 impl PrimaryEnd {
     /// Of `patience` the timeouts and retries count; the depths are the link's own.
     pub fn new(
-        stream: TcpStream,
+        channel: impl Into<Channel>,
         log: &Arc<LogMemory>,
         patience: &QueuePairConfig,
     ) -> Result<PrimaryEnd, LinkError> {
@@ -63,7 +62,7 @@ impl PrimaryEnd {
             pair: QueuePair::new(&completions, &config)?,
             completions,
             log: log.clone(),
-            words: tcp_link::PrimaryEnd::new(stream).map_err(tcp_link::LinkError::from)?,
+            words: tcp_link::PrimaryEnd::new(channel).map_err(tcp_link::LinkError::from)?,
             standby: None,
             flight: Flight::new(WRITES),
             sent: 0,
@@ -72,6 +71,11 @@ impl PrimaryEnd {
             turn: Turn::new(log.ticks()),
             failure: None,
         })
+    }
+
+    /// Whether the other end has shown that it is that node ([`Channel::is_from`]).
+    pub fn is_from(&self, node: &str) -> bool {
+        self.words.is_from(node)
     }
 
     /// Whether ticks go by the device; else the standby has none for them, and they go by the stream.

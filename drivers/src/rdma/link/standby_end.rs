@@ -6,9 +6,8 @@ use super::turn::Turn;
 use super::{LinkError, RECEIVES};
 use crate::rdma::{Completed, CompletionQueue, Device, QueuePair, QueuePairConfig};
 use crate::region::RegionMapping;
-use crate::tcp_link::{self, Received};
+use crate::tcp_link::{self, Channel, Received};
 use dataplane::replica::{Message, Standby};
-use std::net::TcpStream;
 use std::sync::Arc;
 
 /// The standby's end of one connection. It has a queue pair and a key of the log of its own, which nobody else was told.
@@ -34,7 +33,7 @@ impl StandbyEnd {
     /// Begins a connection of `standby`, whose region is in `mapping`: the introduction and its Hello are on their way after the
     /// next [`StandbyEnd::poll`]. Of `patience` the timeouts and retries count; the depths are the link's own.
     pub fn new(
-        stream: TcpStream,
+        channel: impl Into<Channel>,
         device: &Arc<Device>,
         mapping: &Arc<RegionMapping>,
         standby: &mut Standby<'_>,
@@ -47,7 +46,7 @@ impl StandbyEnd {
         let config = QueuePairConfig { writes: 1, receives: RECEIVES, ..*patience };
         let mut pair = QueuePair::new(&completions, &config)?;
         pair.post_receives(RECEIVES as usize, 0)?;
-        let mut words = tcp_link::StandbyEnd::silent(stream).map_err(tcp_link::LinkError::from)?;
+        let mut words = tcp_link::StandbyEnd::silent(channel).map_err(tcp_link::LinkError::from)?;
         words.send(Introduction { endpoint: pair.endpoint(), memory: log.remote() }.to_message());
         words.send(standby.connected());
         Ok(StandbyEnd {
