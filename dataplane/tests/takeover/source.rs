@@ -60,6 +60,7 @@ impl Speech {
             Speech::Mdp3 => Source::Mdp3(Box::new(Channel::new(mdp3::Config {
                 seed,
                 instruments: instruments as usize,
+                resets_per_mille: 10,
                 // An event that stays open for long is cut by the time of day, not by its messages.
                 event_messages: 1,
                 ..mdp3::Config::default()
