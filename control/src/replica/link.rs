@@ -106,7 +106,7 @@ impl LinkSetup {
             let standby = drivers::rdma::link::LinkedStandby::new(standby, device, mapping, patience);
             return StandbyLink::Rdma(Box::new(standby));
         }
-        StandbyLink::Tcp { standby, end: None }
+        StandbyLink::Tcp(Box::new(TcpStandby { standby, end: None }))
     }
 }
 
@@ -178,18 +178,20 @@ impl Link for PrimaryLink {
 
 /// A standby with its connection, if there is one.
 pub enum StandbyLink {
-    Tcp {
-        standby: Standby<'static>,
-        end: Option<tcp_link::StandbyEnd>,
-    },
+    Tcp(Box<TcpStandby>),
     #[cfg(feature = "rdma")]
     Rdma(Box<drivers::rdma::link::LinkedStandby<'static>>),
+}
+
+pub struct TcpStandby {
+    standby: Standby<'static>,
+    end: Option<tcp_link::StandbyEnd>,
 }
 
 impl StandbyLink {
     pub fn standby(&self) -> &Standby<'static> {
         match self {
-            StandbyLink::Tcp { standby, .. } => standby,
+            StandbyLink::Tcp(linked) => &linked.standby,
             #[cfg(feature = "rdma")]
             StandbyLink::Rdma(linked) => linked.standby(),
         }
@@ -198,7 +200,7 @@ impl StandbyLink {
     /// The standby without its connection: whatever the primary still sends is not taken.
     pub fn into_standby(self) -> Standby<'static> {
         match self {
-            StandbyLink::Tcp { standby, .. } => standby,
+            StandbyLink::Tcp(linked) => linked.standby,
             #[cfg(feature = "rdma")]
             StandbyLink::Rdma(linked) => linked.into_standby(),
         }
@@ -206,7 +208,8 @@ impl StandbyLink {
 
     pub fn connect(&mut self, channel: Channel) -> Result<(), LinkError> {
         match self {
-            StandbyLink::Tcp { standby, end } => {
+            StandbyLink::Tcp(linked) => {
+                let TcpStandby { standby, end } = &mut **linked;
                 *end = None;
                 *end = Some(tcp_link::StandbyEnd::new(channel, standby).map_err(tcp_link::LinkError::from)?);
                 Ok(())
@@ -218,7 +221,7 @@ impl StandbyLink {
 
     pub fn disconnect(&mut self) {
         match self {
-            StandbyLink::Tcp { end, .. } => *end = None,
+            StandbyLink::Tcp(linked) => linked.end = None,
             #[cfg(feature = "rdma")]
             StandbyLink::Rdma(linked) => linked.disconnect(),
         }
@@ -226,7 +229,7 @@ impl StandbyLink {
 
     pub fn is_connected(&self) -> bool {
         match self {
-            StandbyLink::Tcp { end, .. } => end.is_some(),
+            StandbyLink::Tcp(linked) => linked.end.is_some(),
             #[cfg(feature = "rdma")]
             StandbyLink::Rdma(linked) => linked.is_connected(),
         }
@@ -245,8 +248,10 @@ impl StandbyLink {
     pub fn poll(&mut self, write_down: &mut dyn FnMut(u64) -> bool) -> Result<usize, LinkError> {
         let now_ns = || SystemClock.monotonic_ns();
         match self {
-            StandbyLink::Tcp { standby, end: Some(end) } => Ok(end.poll(standby, now_ns, write_down)?),
-            StandbyLink::Tcp { end: None, .. } => Ok(0),
+            StandbyLink::Tcp(linked) => match &mut linked.end {
+                Some(end) => Ok(end.poll(&mut linked.standby, now_ns, write_down)?),
+                None => Ok(0),
+            },
             #[cfg(feature = "rdma")]
             StandbyLink::Rdma(linked) => linked.poll(now_ns, write_down),
         }
@@ -254,7 +259,7 @@ impl StandbyLink {
 
     pub fn retire(&mut self) {
         match self {
-            StandbyLink::Tcp { standby, .. } => standby.retire(),
+            StandbyLink::Tcp(linked) => linked.standby.retire(),
             #[cfg(feature = "rdma")]
             StandbyLink::Rdma(linked) => linked.retire(),
         }
