@@ -3,238 +3,19 @@
 
 #[path = "../../drivers/tests/authority/mod.rs"]
 mod authority;
+mod group;
 mod process;
 
-use dataplane::cache::reader::{Reader, State};
-use dataplane::cache::tick::{Kind, Quote};
-use dataplane::time::Clock;
-use drivers::clock::SystemClock;
+use dataplane::cache::reader::Reader;
+use dataplane::cache::tick::Kind;
 use drivers::region::RegionMapping;
-use process::{Process, field, start_node, tickplane};
+use group::{LOG_TICKS, Node, Rig, compare, copy_of, live_of, peer, roles, wait_for};
+use process::{Process, tickplane};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(60);
-const LOG_TICKS: u64 = 65_536;
-
-/// Waits for what must come within a minute.
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    while started.elapsed() < PATIENCE {
-        if let Some(found) = look() {
-            return found;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("{what} within {PATIENCE:?}");
-}
-
-/// Nodes, their folders, and the lines that feed them.
-struct Rig {
-    folder: tempfile::TempDir,
-    groups: [String; 2],
-}
-
-struct Node {
-    name: String,
-    process: Process,
-    server: String,
-    /// The line by which it said that it runs.
-    line: String,
-    region: PathBuf,
-}
-
-impl Rig {
-    fn new(number: u32) -> Rig {
-        let process = std::process::id() * 8 + number;
-        let groups = [0, 1]
-            .map(|line| format!("239.253.{}.{}:26477", process >> 7 & 0xff, (process & 0x7f) << 1 | line));
-        Rig { folder: tempfile::tempdir().unwrap(), groups }
-    }
-
-    fn start(&self, name: &str, log_ticks: u64, replica: &str) -> Node {
-        let folder = self.folder.path().join(name);
-        std::fs::create_dir_all(&folder).unwrap();
-        let (region, state) = (folder.join("region"), folder.join("state"));
-        let text = format!(
-            "node = \"{name}\"\n[region]\npath = {region:?}\ninstruments_max = 1000\nlog_ticks = {log_ticks}\n\
-             [worker]\nvalid_for_ms = 1000\n[[ports]]\nname = \"lo\"\nkind = \"udp\"\ninterface = \"127.0.0.1\"\n\
-             [[feeds]]\nname = \"feed\"\nprotocol = \"itch50\"\norders_max = 100000\n\
-             [[feeds.lines]]\nname = \"A\"\nport = \"lo\"\ngroup = \"{}\"\n\
-             [[feeds.lines]]\nname = \"B\"\nport = \"lo\"\ngroup = \"{}\"\n[grpc]\nlisten = \"127.0.0.1:0\"\n\
-             [metrics]\nlisten = \"127.0.0.1:0\"\n[replica]\nstate = {state:?}\n{replica}\n",
-            self.groups[0], self.groups[1]
-        );
-        let (process, line) = start_node(&folder, &text);
-        let server = format!("http://{}", field(&line, "grpc").unwrap());
-        Node { name: name.to_owned(), process, server, line, region }
-    }
-
-    /// A primary whose peers may be any of those that tests start.
-    fn primary(&self, listen: &str) -> Node {
-        let peers =
-            ["early", "late", "one", "two", "other", "good"].map(|name| format!("{{ name = \"{name}\" }}"));
-        let replica = format!(
-            "role = \"primary\"\nlisten = \"{listen}\"\nvalid_for_ms = 400\nwindow_ticks = 4096\npeers = [{}]",
-            peers.join(", ")
-        );
-        self.start("primary", LOG_TICKS, &replica)
-    }
-
-    /// A copy, which never takes over.
-    fn standby(&self, name: &str, primary: &str) -> Node {
-        self.start(name, LOG_TICKS, &copy_of(primary))
-    }
-
-    /// Nodes that may all be the primary, each of which knows the others; the first is.
-    fn group(&self, names: &[&str]) -> Vec<Node> {
-        let start = |role: &str, name: &str| {
-            let replica = format!("role = \"{role}\"\nlisten = \"127.0.0.1:0\"\nvalid_for_ms = 400\n");
-            self.start(name, LOG_TICKS, &replica)
-        };
-        let mut nodes = vec![start("primary", names[0])];
-        for name in &names[1..] {
-            let first = format!("peers = [{{ name = {:?}, address = {:?} }}]", names[0], nodes[0].replica());
-            let replica =
-                format!("role = \"standby\"\nlisten = \"127.0.0.1:0\"\nvalid_for_ms = 400\n{first}");
-            nodes.push(self.start(name, LOG_TICKS, &replica));
-        }
-        for node in &nodes {
-            for peer in nodes.iter().filter(|peer| peer.name != node.name) {
-                node.obeys(&["peer", "add", &peer.name, peer.replica()]);
-            }
-        }
-        for node in &nodes[1..] {
-            node.wait_cluster("a standby is level", |seen| {
-                seen["level"] == true && seen["source"]["connected"] == true
-            });
-        }
-        nodes
-    }
-
-    fn exchange(&self, session: &str, dump: &Path) -> Process {
-        let mut command = tickplane();
-        command.arg("exchange").args(["--line-a", &self.groups[0], "--line-b", &self.groups[1]]);
-        command.args(["--session", session, "--instruments", "50", "--rate", "10000", "--messages", "20000"]);
-        command.args(["--loss", "0.01", "--linger"]).arg("--dump").arg(dump);
-        Process(command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
-    }
-
-    fn dump(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-}
-
-fn copy_of(primary: &str) -> String {
-    format!("role = \"standby\"\npeers = [{{ name = \"primary\", address = \"{primary}\" }}]")
-}
-
-impl Node {
-    /// Runs a command at this node, which must succeed.
-    fn obeys(&self, arguments: &[&str]) -> String {
-        let output = self.client(arguments);
-        assert!(output.status.success(), "{arguments:?} at {}: {output:?}", self.name);
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Runs a command at this node, which must be refused, and returns why.
-    fn refuses(&self, arguments: &[&str]) -> String {
-        let output = self.client(arguments);
-        assert!(!output.status.success(), "{arguments:?} at {}: {output:?}", self.name);
-        String::from_utf8(output.stderr).unwrap()
-    }
-
-    fn client(&self, arguments: &[&str]) -> std::process::Output {
-        tickplane().args(arguments).args(["--server", &self.server]).output().unwrap()
-    }
-
-    /// Where its standbys connect to.
-    fn replica(&self) -> &str {
-        field(&self.line, "replica").expect("a primary says where it listens")
-    }
-
-    fn cluster(&self) -> Value {
-        serde_json::from_slice(&self.client(&["cluster", "--json"]).stdout).unwrap_or_default()
-    }
-
-    /// Waits until `tickplane cluster` says so.
-    fn wait_cluster(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-        let mut last = Value::Null;
-        wait_for(what, || {
-            last = self.cluster();
-            is_so(&last).then(|| last.clone())
-        })
-    }
-
-    /// Every row is what the exchange's own book says, and live.
-    fn is_right(&self, dump: &Path) -> bool {
-        dump.exists() && self.client(&["verify", dump.to_str().unwrap()]).status.success()
-    }
-
-    fn signal(&mut self, signal: rustix::process::Signal) -> std::process::ExitStatus {
-        let pid = rustix::process::Pid::from_child(&self.process.0);
-        rustix::process::kill_process(pid, signal).unwrap();
-        wait_for("the process ends", || self.process.0.try_wait().unwrap())
-    }
-
-    fn kill(&mut self) {
-        self.signal(rustix::process::Signal::KILL);
-    }
-
-    fn metrics(&self) -> String {
-        let mut stream = TcpStream::connect(field(&self.line, "metrics").unwrap()).unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        text
-    }
-}
-
-/// What a node says of one of its peers.
-fn peer<'s>(seen: &'s Value, name: &str) -> &'s Value {
-    let peers = seen["peers"].as_array().map_or(&[][..], Vec::as_slice);
-    peers.iter().find(|peer| peer["name"] == name).unwrap_or(&Value::Null)
-}
-
-/// Both regions have the same rows at the same positions, and their logs the same ticks where both have them; returns
-/// how many rows and ticks were compared.
-fn compare(primary: &Node, standby: &Node) -> Option<(usize, usize)> {
-    let mappings = [primary, standby].map(|node| RegionMapping::open(&node.region).unwrap());
-    let [primary, standby] = mappings.each_ref().map(|mapping| Reader::open(mapping.cells()).unwrap());
-    let tail = primary.tail();
-    if standby.tail() != tail || standby.image_rows() != primary.image_rows() {
-        return None;
-    }
-    let mut rows = 0;
-    for index in 0..primary.image_rows() {
-        let row = primary.image_row(index);
-        if standby.image_row(index) != row {
-            return None;
-        }
-        rows += usize::from(row.is_some());
-    }
-    let both = (tail.saturating_sub(LOG_TICKS)..tail)
-        .filter_map(|position| Some((primary.log_tick(position)?, standby.log_tick(position)?)));
-    let mut ticks = 0;
-    for (ours, theirs) in both {
-        assert_eq!(ours, theirs);
-        ticks += 1;
-    }
-    (primary.tail() == tail).then_some((rows, ticks))
-}
-
-/// Quotes of the region that may be believed, and all of them.
-fn live_of(reader: &Reader<'_>) -> (usize, usize) {
-    let now_ns = SystemClock.monotonic_ns();
-    let rows: Vec<_> =
-        (0..reader.instruments()).filter_map(|index| reader.row::<Quote>(index, now_ns)).collect();
-    (rows.iter().filter(|row| row.state == State::Live).count(), rows.len())
-}
 
 #[test]
 fn standbys_hold_what_the_primary_and_the_exchange_hold_also_after_a_restart() {
@@ -391,10 +172,6 @@ fn a_primary_takes_so_many_standbys_and_no_more_and_the_silent_ones_not_for_long
     });
     primary
         .wait_cluster("the silent ones are gone", |seen| seen["counters"]["strangers"].as_u64() >= Some(8));
-}
-
-fn roles(nodes: &[Node]) -> Vec<String> {
-    nodes.iter().map(|node| node.cluster()["role"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
 #[test]

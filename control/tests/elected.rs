@@ -1,0 +1,215 @@
+//! Nodes that elect their primary in a real etcd, as processes: killed, paused, handed over, and without etcd.
+
+mod etcd;
+mod group;
+mod process;
+
+use dataplane::cache::reader::{Cursor, Next, Reader};
+use dataplane::cache::tick::{FeedState, Kind, Reason, Tick};
+use drivers::region::RegionMapping;
+use etcd::Etcd;
+use group::{LOG_TICKS, Node, Rig, compare, live_of, wait_for};
+use rustix::process::Signal;
+use std::collections::HashSet;
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+const INSTRUMENTS: usize = 50;
+
+fn start(rig: &Rig, etcd: &Etcd, name: &str) -> Node {
+    let peers: Vec<String> =
+        NAMES.iter().filter(|peer| **peer != name).map(|peer| format!("{{ name = \"{peer}\" }}")).collect();
+    let replica = format!(
+        "role = \"elected\"\nlisten = \"127.0.0.1:0\"\nvalid_for_ms = 400\npeers = [{}]\n[replica.etcd]\n\
+         endpoints = [{:?}]\ngroup = \"g\"\nlease_ttl_s = 1",
+        peers.join(", "),
+        etcd.endpoint()
+    );
+    rig.start(name, LOG_TICKS, &replica)
+}
+
+/// Three nodes, of which one has been elected, and the others are level with it.
+fn group(rig: &Rig, etcd: &Etcd) -> Vec<Node> {
+    let nodes: Vec<Node> = NAMES.iter().map(|name| start(rig, etcd, name)).collect();
+    primary_of(&nodes, &[0, 1, 2]);
+    nodes
+}
+
+/// Waits until one of these nodes is the primary and the others are level with it; returns which.
+fn primary_of(nodes: &[Node], among: &[usize]) -> usize {
+    wait_for("one leads, and the others are level with it", || {
+        let seen: Vec<_> = among.iter().map(|index| (*index, nodes[*index].cluster())).collect();
+        let (primary, of_primary) = seen.iter().find(|(_, seen)| seen["role"] == "primary")?;
+        let follows = |seen: &serde_json::Value| {
+            seen["role"] == "standby"
+                && seen["level"] == true
+                && seen["source"]["connected"] == true
+                && seen["term"] == of_primary["term"]
+        };
+        let all = seen.iter().filter(|(index, _)| index != primary).all(|(_, seen)| follows(seen));
+        all.then_some(*primary)
+    })
+}
+
+/// Follows a node's log as any local process can.
+struct Follower<'r> {
+    reader: Reader<'r>,
+    cursor: Cursor,
+    ticks: Vec<Tick>,
+}
+
+impl<'r> Follower<'r> {
+    fn new(mapping: &'r RegionMapping) -> Follower<'r> {
+        let reader = Reader::open(mapping.cells()).unwrap();
+        Follower { cursor: reader.cursor(), reader, ticks: Vec::new() }
+    }
+
+    /// Takes all that there is.
+    fn follow(&mut self) {
+        loop {
+            match self.cursor.next(&self.reader) {
+                Next::Tick { tick, .. } => self.ticks.push(tick),
+                Next::CaughtUp => return,
+                Next::Lapped { .. } => panic!("the log is long enough"),
+            }
+        }
+    }
+
+    /// Every tick came once and in the order of the feed's messages, or a gap was declared; returns how many gaps that were.
+    fn gaps(&self) -> usize {
+        let (mut last, mut gaps, mut seen) = (0, 0, HashSet::new());
+        for tick in &self.ticks {
+            let is_taken_over = |state: &FeedState| {
+                state.reason == Reason::TakenOver as u8 || state.reason == Reason::Gap as u8
+            };
+            if tick.payload::<FeedState>().is_some_and(is_taken_over) {
+                gaps += 1;
+                (last, seen) = (0, HashSet::new());
+            } else if usize::from(tick.kind) < Kind::ROWS {
+                assert!(tick.sequence >= last, "{tick:?} came after {last}");
+                last = tick.sequence;
+                assert!(
+                    seen.insert((tick.sequence, tick.kind, tick.instrument, tick.payload)),
+                    "{tick:?} came twice"
+                );
+            }
+        }
+        gaps
+    }
+}
+
+fn is_right(node: &Node, dump: &std::path::Path) {
+    wait_for(&format!("{} is the exchange's book", node.name), || node.is_right(dump).then_some(()));
+}
+
+#[test]
+fn when_the_primary_is_killed_another_goes_on_and_a_reader_of_a_survivor_lacks_nothing() {
+    let etcd = Etcd::start();
+    let rig = Rig::new(0);
+    let mut nodes = group(&rig, &etcd);
+    let first = primary_of(&nodes, &[0, 1, 2]);
+    let survivors: Vec<usize> = (0..3).filter(|index| *index != first).collect();
+    let mapping = RegionMapping::open(&nodes[survivors[0]].region).unwrap();
+    let mut follower = Follower::new(&mapping);
+    let dump = rig.dump("book.jsonl");
+    let _exchange = rig.exchange("ONE", &dump);
+    wait_for("ticks come", || {
+        follower.follow();
+        (follower.ticks.len() > 1_000).then_some(())
+    });
+    let before = nodes[first].cluster()["term"].as_u64();
+    nodes[first].kill();
+    let second = wait_for("another leads", || {
+        follower.follow();
+        survivors.iter().copied().find(|index| nodes[*index].cluster()["role"] == "primary")
+    });
+    assert!(nodes[second].cluster()["term"].as_u64() > before);
+    for index in &survivors {
+        is_right(&nodes[*index], &dump);
+        follower.follow();
+    }
+    assert!(follower.ticks.len() > 5_000, "{}", follower.ticks.len());
+    let declared = nodes[second].cluster()["counters"]["gaps"].as_u64().unwrap();
+    let gaps = follower.gaps();
+    assert_eq!(gaps > 0, declared > 0, "what the log says of {gaps} gaps, the node says of {declared}");
+    // The killed one comes back with nothing, and follows.
+    let name = nodes[first].name.clone();
+    nodes[first] = start(&rig, &etcd, &name);
+    assert_eq!(primary_of(&nodes, &[0, 1, 2]), second);
+    is_right(&nodes[first], &dump);
+    assert!(wait_for("the regions are the same", || compare(&nodes[second], &nodes[first])).0 >= 100);
+}
+
+#[test]
+fn a_paused_primary_is_believed_no_more_and_follows_when_it_goes_on() {
+    let etcd = Etcd::start();
+    let rig = Rig::new(1);
+    let nodes = group(&rig, &etcd);
+    let dump = rig.dump("book.jsonl");
+    let _exchange = rig.exchange("ONE", &dump);
+    for node in &nodes {
+        is_right(node, &dump);
+    }
+    let first = primary_of(&nodes, &[0, 1, 2]);
+    let survivors: Vec<usize> = (0..3).filter(|index| *index != first).collect();
+    let mapping = RegionMapping::open(&nodes[first].region).unwrap();
+    let reader = Reader::open(mapping.cells()).unwrap();
+    wait_for("its rows are live", || (live_of(&reader) == (INSTRUMENTS, INSTRUMENTS)).then_some(()));
+    nodes[first].pause(Signal::STOP);
+    let second = wait_for("another leads", || {
+        survivors.iter().copied().find(|index| nodes[*index].cluster()["role"] == "primary")
+    });
+    assert_eq!(live_of(&reader).0, 0, "when another leads, the paused one's rows are stale");
+    is_right(&nodes[second], &dump);
+    nodes[first].pause(Signal::CONT);
+    assert_eq!(primary_of(&nodes, &[0, 1, 2]), second);
+    assert_eq!(nodes[first].cluster()["counters"]["demotions"], 1);
+    is_right(&nodes[first], &dump);
+}
+
+#[test]
+fn without_etcd_rows_go_stale_at_the_end_of_the_lease_and_come_back_with_it() {
+    let etcd = Etcd::start();
+    let rig = Rig::new(2);
+    let nodes = group(&rig, &etcd);
+    let dump = rig.dump("book.jsonl");
+    let _exchange = rig.exchange("ONE", &dump);
+    for node in &nodes {
+        is_right(node, &dump);
+    }
+    let before = nodes[primary_of(&nodes, &[0, 1, 2])].cluster()["term"].as_u64();
+    let mappings: Vec<_> = nodes.iter().map(|node| RegionMapping::open(&node.region).unwrap()).collect();
+    etcd.process.signal(Signal::STOP);
+    for mapping in &mappings {
+        let reader = Reader::open(mapping.cells()).unwrap();
+        wait_for("every row is stale", || (live_of(&reader) == (0, INSTRUMENTS)).then_some(()));
+    }
+    etcd.process.signal(Signal::CONT);
+    let primary = primary_of(&nodes, &[0, 1, 2]);
+    assert!(nodes[primary].cluster()["term"].as_u64() > before);
+    for node in &nodes {
+        is_right(node, &dump);
+    }
+}
+
+#[test]
+fn a_hand_over_by_etcd_goes_to_the_one_that_was_named() {
+    let etcd = Etcd::start();
+    let rig = Rig::new(3);
+    let nodes = group(&rig, &etcd);
+    let dump = rig.dump("book.jsonl");
+    let _exchange = rig.exchange("ONE", &dump);
+    for _ in 0..4 {
+        let from = primary_of(&nodes, &[0, 1, 2]);
+        let to = (from + 1) % 3;
+        let said = nodes[from].obeys(&["handover", &nodes[to].name]);
+        assert!(said.contains(&format!("{} is the primary", nodes[to].name)), "{said}");
+        assert_eq!(primary_of(&nodes, &[0, 1, 2]), to);
+    }
+    let from = primary_of(&nodes, &[0, 1, 2]);
+    assert!(nodes[(from + 1) % 3].refuses(&["promote", "--force"]).contains("elects its primary in etcd"));
+    for node in &nodes {
+        is_right(node, &dump);
+    }
+    let gaps: u64 = nodes.iter().map(|node| node.cluster()["counters"]["gaps"].as_u64().unwrap()).sum();
+    assert_eq!(gaps, 0);
+}
