@@ -1,4 +1,4 @@
-.PHONY: run cluster test test-rdma bench bench-rdma soak
+.PHONY: run cluster test test-rdma bench bench-rdma bench-cluster soak
 
 DURATION ?= 30
 
@@ -19,6 +19,9 @@ bench: ## measure against others, in one run
 
 bench-rdma: ## RDMA beside perftest, replication beside bare RDMA: in a guest, or on RDMA_DEVICE=NAME
 	@scripts/bench-rdma
+
+bench-cluster: ## how long a group stands still, 50 hand-overs and 50 kills
+	@scripts/bench-cluster
 
 soak: ## ten minutes of fuzzing for each target, a thousand seeds
 	@scripts/soak

@@ -13,6 +13,7 @@ mod replica;
 mod report;
 mod sample;
 mod served;
+mod silence;
 mod tops;
 
 use clap::{Parser, ValueEnum};
@@ -48,6 +49,14 @@ struct Args {
     /// Write the day that `path` measures into an ITCH file, to measure another book builder on the same bytes, and end
     #[arg(long, value_name = "FILE")]
     write_day: Option<std::path::PathBuf>,
+
+    /// Watch the log of a node's region for `--watch-ms`, print in ms for how long it stood still at most, and end
+    #[arg(long, value_name = "FILE")]
+    silence_of: Option<std::path::PathBuf>,
+
+    /// For `--silence-of`
+    #[arg(long, value_name = "MS", default_value_t = 5_000)]
+    watch_ms: u64,
 
     /// One JSON object behind the table
     #[arg(long)]
@@ -94,6 +103,16 @@ fn main() {
     }
     if args.what.contains(&What::TopOnce) {
         return served::top_once();
+    }
+    if let Some(region) = &args.silence_of {
+        match silence::longest_ns(region, args.watch_ms) {
+            Ok(longest_ns) => println!("{:.3}", longest_ns as f64 / 1e6),
+            Err(error) => {
+                eprintln!("{error}");
+                std::process::exit(1);
+            }
+        }
+        return;
     }
     if let Some(file) = &args.write_day {
         match path::write_day(file, args.messages) {

@@ -46,7 +46,8 @@ pub enum Candidacy {
     /// It lacks something.
     #[default]
     No,
-    /// It has nothing at all: it leads only where nobody ever did, or if nobody else does for a while.
+    /// It has nothing at all, or knows less of the feeds than the group: it leads only where nobody ever did, or if nobody
+    /// else does for a while.
     Last,
     Yes,
 }

@@ -267,6 +267,7 @@ fn start_member(
         let layout = config.layout();
         let shadow = RegionMapping::create_anonymous("shadow", layout.cells())?.leak();
         let writer = Writer::format(shadow, layout, SystemClock.unix_ns()).expect("the layout was checked");
+        let own = Reader::open(shadow).expect("it was laid out just now");
         let worker = make_worker(config, ports, writer)?;
         filling.telemetry = worker.telemetry().clone();
         let (thread, worker) = start_worker(config, worker, end.clone())?;
@@ -279,7 +280,7 @@ fn start_member(
             election = Some(part);
             filling.threads.push(thread);
         }
-        lead = Some(Lead { worker, listener, shadow: None, election });
+        lead = Some(Lead { worker, listener, shadow: None, own, election });
     }
     let view = filling.group.view.clone();
     let member = Member::new(config, region, term, lead, waiting, view)?;

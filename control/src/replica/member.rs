@@ -11,7 +11,8 @@ use crate::election::{Candidacy, Election, Leader, Leadership, Wishes};
 use crate::proto::ClusterGetResponse;
 use crate::worker::WorkerHandle;
 use dataplane::cache::follower::Follower;
-use dataplane::cache::reader::Reader;
+use dataplane::cache::reader::{Feed, Reader};
+use dataplane::cache::tick::{Condition, Reason};
 use dataplane::cache::writer::Writer;
 use dataplane::replica::{Standby, node_id};
 use dataplane::time::{Clock, NS_PER_MS};
@@ -58,11 +59,25 @@ pub struct Lead {
     pub listener: TcpListener,
     /// Where the worker goes on when it gives the group's region up; `None` = it writes there now.
     pub shadow: Option<JoinHandle<Writer<'static>>>,
+    /// The worker's own view of the feeds, as long as it does not write the group's region.
+    pub own: Reader<'static>,
     /// `None` = roles are as they are configured and commanded.
     pub election: Option<Election>,
 }
 
 impl Lead {
+    /// Whether the worker knows its feeds as well as the group does. One that joined late, or hears nothing, would make rows
+    /// worse if it took over.
+    fn is_whole(&self, group: &Reader<'_>) -> bool {
+        (0..group.layout().feeds).all(|feed| {
+            let (own, group) = (self.own.feed(feed), group.feed(feed));
+            let is_deaf = |feed: &Feed| matches!(feed.condition, Condition::Waiting | Condition::Stale);
+            let is_worse = (own.reason != Reason::None && group.reason == Reason::None)
+                || (is_deaf(&own) && !is_deaf(&group));
+            group.session.is_none() || (own.session == group.session && !is_worse)
+        })
+    }
+
     /// Lets the worker write the group's region; returns how many feeds could not go on without a declared loss.
     fn take_over(&mut self, writer: Writer<'static>, group: Reader<'static>) -> u64 {
         let (shadow, feeds) = self.worker.take_over(writer, group).expect(WORKER_LIVES);
@@ -195,6 +210,9 @@ impl Member {
         let candidacy = match self.side.as_ref().expect("it changes within a call only") {
             Side::Standby(side) if side.standby().is_fresh() => Candidacy::Last,
             Side::Standby(side) if !side.standby().status().level => Candidacy::No,
+            Side::Standby(_) if self.lead.as_ref().is_none_or(|lead| !lead.is_whole(&self.reader)) => {
+                Candidacy::Last
+            }
             _ => Candidacy::Yes,
         };
         election.wish(Wishes { candidacy, heard: self.term.term() });
