@@ -10,7 +10,8 @@ use std::time::Duration;
 /// How often the log is looked at.
 const LOOK: Duration = Duration::from_micros(50);
 
-/// Watches a region for `watch_ms`, and returns in ns the longest time between two updates, one before and one after it.
+/// Watches a region for `watch_ms`, and returns in ns the longest time between two updates, or from the last one to the end.
+/// An error if there was none.
 pub fn longest_ns(region: &Path, watch_ms: u64) -> Result<u64, String> {
     let mapping = RegionMapping::open(region).map_err(|error| error.to_string())?;
     let reader = Reader::open(mapping.cells()).map_err(|error| error.to_string())?;
@@ -23,7 +24,8 @@ pub fn longest_ns(region: &Path, watch_ms: u64) -> Result<u64, String> {
             (tail, advanced_ns) = (seen, Some(now_ns));
         }
         if now_ns >= end_ns {
-            return Ok(longest_ns);
+            let advanced_ns = advanced_ns.ok_or("no update came")?;
+            return Ok(longest_ns.max(now_ns - advanced_ns));
         }
         std::thread::sleep(LOOK);
     }
