@@ -3,7 +3,7 @@
 //! ```text
 //!  tickplane/<group>/leader      the leader's node, address and term, a line each; held by its lease
 //!  tickplane/<group>/term        the latest term that was given, which stays
-//!  tickplane/<group>/successor   who is to lead next; held by a short lease of its own
+//!  tickplane/<group>/successor   who is to lead next; held by what is left of the lease of who named it
 //! ```
 //!
 //! A term is given by the one transaction in which a node becomes the leader: it counts the terms on, so there is never a

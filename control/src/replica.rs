@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
-/// How often what the services show is brought up to date, and a primary looks for new connections.
+/// How often what the services show is brought up to date.
 const VIEW_INTERVAL_NS: u64 = 10_000_000;
 /// A connection on which nothing is heard for so long is given up: both ends speak more often than that.
 const SILENCE_MAX_NS: u64 = 5_000_000_000;

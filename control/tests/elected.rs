@@ -198,6 +198,10 @@ fn a_hand_over_by_etcd_goes_to_the_one_that_was_named() {
     let nodes = group(&rig, &etcd);
     let dump = rig.dump("book.jsonl");
     let _exchange = rig.exchange("ONE", &dump);
+    let from = primary_of(&nodes, &[0, 1, 2]);
+    let said = nodes[from].obeys(&["handover"]);
+    assert!(said.contains("is the primary"), "{said}");
+    assert_ne!(primary_of(&nodes, &[0, 1, 2]), from);
     for _ in 0..4 {
         let from = primary_of(&nodes, &[0, 1, 2]);
         let to = (from + 1) % 3;

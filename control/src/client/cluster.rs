@@ -126,7 +126,7 @@ fn json_of(seen: &ClusterGetResponse) -> Value {
         "position": seen.position, "tail": seen.tail, "level": seen.level, "valid_for_ns": seen.valid_for_ns,
         "counters": seen.counters, "peers": seen.peers.iter().map(peer).collect::<Vec<_>>(),
         "source": seen.source.as_ref().map(source),
-        "members": seen.members.iter().map(|member| json!({ "name": member.name, "address": member.address }))
+        "members": seen.members.iter().map(|member| json!({ "name": member.name, "address": member.address, "may_lead": member.may_lead }))
             .collect::<Vec<_>>(),
     })
 }

@@ -117,9 +117,8 @@ pub async fn hand_over(args: &HandOverArgs) -> Result<(), ClientError> {
         Some(to) => to.clone(),
         None => {
             let seen = client.get(ClusterGetRequest {}).await?.into_inner();
-            let can_lead = |name: &str| {
-                seen.members.iter().any(|member| member.name == name && !member.address.is_empty())
-            };
+            let can_lead =
+                |name: &str| seen.members.iter().any(|member| member.name == name && member.may_lead);
             let ready = seen.peers.iter().filter(|peer| peer.level && can_lead(&peer.name));
             let best = ready.min_by_key(|peer| peer.lag_ticks);
             best.map(|peer| peer.name.clone()).ok_or_else(|| {

@@ -9,8 +9,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-/// How long a named successor has before others stand.
-const SUCCESSOR_TTL_S: i64 = 2;
 /// The longest that anything but a stream is waited for.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// Between two attempts to reach etcd: it doubles from the least to the most.
@@ -349,13 +347,16 @@ impl Campaign {
     ) -> Result<(), ElectionError> {
         // From here on it does not lead, whether etcd hears of it or not.
         self.show(Leadership::Follower { leader: None });
-        if let Some(successor) = successor {
-            let granted = self.answer(client.lease_grant(SUCCESSOR_TTL_S, None)).await?;
-            let held = Some(PutOptions::new().with_lease(granted.id()));
-            self.answer(client.put(self.key("successor"), successor, held)).await?;
-        }
         self.lease = None;
-        self.answer(client.lease_revoke(lease)).await.map(drop)
+        let Some(successor) = successor else {
+            return self.answer(client.lease_revoke(lease)).await.map(drop);
+        };
+        // In one step, and with the same lease, which then runs out: for so long others let the successor go first.
+        let (leader, held) = (self.key("leader"), Some(PutOptions::new().with_lease(lease)));
+        let txn = Txn::new()
+            .when([Compare::lease(leader.as_str(), CompareOp::Equal, lease)])
+            .and_then([TxnOp::put(self.key("successor"), successor, held), TxnOp::delete(leader, None)]);
+        self.answer(client.txn(txn)).await.map(drop)
     }
 }
 

@@ -8,7 +8,7 @@ use super::standby::{Candidate, StandbySide};
 use super::{ReplicaError, Round, TermFile, VIEW_INTERVAL_NS, View, counters};
 use crate::config::{Config, PeerConfig, ReplicaConfig, ReplicaRole};
 use crate::election::{Candidacy, Election, Leader, Leadership, Wishes};
-use crate::proto::ClusterGetResponse;
+use crate::proto::{self, ClusterGetResponse};
 use crate::worker::WorkerHandle;
 use dataplane::cache::follower::Follower;
 use dataplane::cache::reader::{Feed, Reader};
@@ -363,15 +363,25 @@ impl Member {
         }
     }
 
+    /// This node and its peers. Of a peer without an address only etcd knows where it is.
+    fn members(&self) -> Vec<proto::Member> {
+        let member = |name: &str, address: Option<String>, may_lead| proto::Member {
+            name: name.to_owned(),
+            address: address.unwrap_or_default(),
+            may_lead,
+        };
+        let own =
+            member(&self.name, self.config.listen.map(|listen| listen.to_string()), self.lead.is_some());
+        let peers = self.config.peers.iter().map(|peer| {
+            let may_lead = peer.address.is_some() || self.election.is_some();
+            member(&peer.name, peer.address.clone(), may_lead)
+        });
+        std::iter::once(own).chain(peers).collect()
+    }
+
     fn show(&mut self) {
         let seen = ClusterGetResponse {
-            members: std::iter::once((&self.name, self.config.listen.map(|listen| listen.to_string())))
-                .chain(self.config.peers.iter().map(|peer| (&peer.name, peer.address.clone())))
-                .map(|(name, address)| crate::proto::Member {
-                    name: name.clone(),
-                    address: address.unwrap_or_default(),
-                })
-                .collect(),
+            members: self.members(),
             counters: counters([
                 ("promotions", self.promotions),
                 ("demotions", self.demotions),

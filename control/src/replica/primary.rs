@@ -3,7 +3,7 @@
 use super::arrival::{Arrival, Said};
 use super::link::LinkSetup;
 use super::peer::{Peer, refusal_of_stranger};
-use super::{VIEW_INTERVAL_NS, View, counters};
+use super::{View, counters};
 use crate::config::{PEERS_MAX, PeerConfig};
 use crate::proto::{ClusterGetResponse, Role};
 use dataplane::cache::reader::Reader;
@@ -13,6 +13,9 @@ use drivers::clock::SystemClock;
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+
+/// How often new connections are looked for, which takes a system call.
+const ACCEPT_INTERVAL_NS: u64 = 1_000_000;
 
 /// A primary's standbys.
 pub struct PrimaryGroup {
@@ -88,7 +91,7 @@ impl PrimaryGroup {
 
     pub fn round(&mut self, listener: &TcpListener) -> usize {
         let now_ns = SystemClock.monotonic_ns();
-        if now_ns.saturating_sub(self.looked_ns) >= VIEW_INTERVAL_NS {
+        if now_ns.saturating_sub(self.looked_ns) >= ACCEPT_INTERVAL_NS {
             self.looked_ns = now_ns;
             self.accept(listener, now_ns);
         }
