@@ -34,6 +34,8 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 pub struct Rig {
     pub folder: tempfile::TempDir,
     pub groups: [String; 2],
+    /// What the feed speaks, on how many lines, and what else its section says.
+    pub feed: (&'static str, usize, &'static str),
 }
 
 pub struct Node {
@@ -50,21 +52,23 @@ impl Rig {
         let process = std::process::id() * 8 + number;
         let groups = [0, 1]
             .map(|line| format!("239.253.{}.{}:26477", process >> 7 & 0xff, (process & 0x7f) << 1 | line));
-        Rig { folder: tempfile::tempdir().unwrap(), groups }
+        Rig { folder: tempfile::tempdir().unwrap(), groups, feed: ("itch50", 2, "orders_max = 100000") }
     }
 
     pub fn start(&self, name: &str, log_ticks: u64, replica: &str) -> Node {
         let folder = self.folder.path().join(name);
         std::fs::create_dir_all(&folder).unwrap();
         let (region, state) = (folder.join("region"), folder.join("state"));
+        let (protocol, lines, more) = self.feed;
+        let line = |(name, group): (&str, &String)| {
+            format!("[[feeds.lines]]\nname = \"{name}\"\nport = \"lo\"\ngroup = \"{group}\"\n")
+        };
+        let lines: String = ["A", "B"].into_iter().zip(&self.groups).take(lines).map(line).collect();
         let text = format!(
-            "node = \"{name}\"\n[region]\npath = {region:?}\ninstruments_max = 1000\nlog_ticks = {log_ticks}\n\
+            "node = \"{name}\"\n[region]\npath = {region:?}\ninstruments_max = 16384\nlog_ticks = {log_ticks}\n\
              [worker]\nvalid_for_ms = 1000\n[[ports]]\nname = \"lo\"\nkind = \"udp\"\ninterface = \"127.0.0.1\"\n\
-             [[feeds]]\nname = \"feed\"\nprotocol = \"itch50\"\norders_max = 100000\n\
-             [[feeds.lines]]\nname = \"A\"\nport = \"lo\"\ngroup = \"{}\"\n\
-             [[feeds.lines]]\nname = \"B\"\nport = \"lo\"\ngroup = \"{}\"\n[grpc]\nlisten = \"127.0.0.1:0\"\n\
-             [metrics]\nlisten = \"127.0.0.1:0\"\n[replica]\nstate = {state:?}\n{replica}\n",
-            self.groups[0], self.groups[1]
+             [[feeds]]\nname = \"feed\"\nprotocol = \"{protocol}\"\n{more}\n{lines}[grpc]\nlisten = \"127.0.0.1:0\"\n\
+             [metrics]\nlisten = \"127.0.0.1:0\"\n[replica]\nstate = {state:?}\n{replica}\n"
         );
         let (process, line) = start_node(&folder, &text);
         let server = format!("http://{}", field(&line, "grpc").unwrap());
