@@ -5,7 +5,7 @@ DURATION ?= 30
 run: ## the main job, for DURATION seconds: exchange → DPDK → cache → gRPC, then compare
 	@scripts/run $(DURATION)
 
-cluster: ## three nodes and etcd in network namespaces, for DURATION seconds; KILL_AFTER=10 kills the primary
+cluster: ## three nodes and etcd in network namespaces, or with LINK=rdma in a guest, for DURATION seconds; KILL_AFTER=10
 	@scripts/cluster $(DURATION)
 
 test: ## format, clippy with warnings as errors, all tests

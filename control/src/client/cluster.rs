@@ -90,10 +90,12 @@ pub(super) fn summary(seen: &ClusterGetResponse) -> String {
         later => format!(", A LATER TERM IS KNOWN: {later}"),
     };
     match &seen.source {
-        Some(Source { name, connected, lag_ticks, .. }) => {
+        Some(Source { name, link, connected, lag_ticks, .. }) => {
             let connected = if *connected { "connected" } else { "NOT CONNECTED" };
             let level = if seen.level { "level" } else { "NOT LEVEL" };
-            format!("{role} of {name}, term {term}: {connected}, {level}, {lag_ticks} updates behind{later}")
+            format!(
+                "{role} of {name} by {link}, term {term}: {connected}, {level}, {lag_ticks} updates behind{later}"
+            )
         }
         None => {
             let connected = seen.peers.iter().filter(|peer| peer.connected).count();
