@@ -190,6 +190,11 @@ impl Metrics {
                 "Updates that this node lacked when the primary last told",
                 lag_ticks as f64,
             ),
+            (
+                "replica_lag_seconds",
+                "All that the primary had published so long ago is here; 0 = not known",
+                source.lag_ns as f64 / NS_PER_S,
+            ),
             ("replica_connected", "1 = connected to the primary", f64::from(u8::from(source.connected))),
         ];
         for (name, help, value) in gauges {
@@ -208,6 +213,12 @@ impl Metrics {
         let lags = peers().map(|(name, peer)| ([("peer", name.as_str())], peer.lag_ticks as f64));
         let help = "Updates that the standby has not acknowledged";
         family(encoder, "replica_peer_lag_ticks", help, MetricType::Gauge, lags)?;
+        let lags = peers().map(|(name, peer)| ([("peer", name.as_str())], peer.lag_ns as f64 / NS_PER_S));
+        let help = "How long the oldest update that the standby has not acknowledged has been readable here";
+        family(encoder, "replica_peer_lag_seconds", help, MetricType::Gauge, lags)?;
+        let headroom = peers().map(|(name, peer)| ([("peer", name.as_str())], peer.headroom_ticks as f64));
+        let help = "Updates until the log goes past what the standby has acknowledged";
+        family(encoder, "replica_peer_log_headroom_ticks", help, MetricType::Gauge, headroom)?;
         let events = peers().flat_map(|(name, peer)| {
             peer.counters.iter().map(move |(event, value)| {
                 ([("peer", name.as_str()), ("event", event.as_str())], *value as f64)

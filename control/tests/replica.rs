@@ -54,6 +54,10 @@ fn standbys_hold_what_the_primary_and_the_exchange_hold_also_after_a_restart() {
     };
     let measured = |peer: &Value| peer["published_to_acknowledged"]["count"].as_u64() > Some(0);
     assert_eq!(seen["peers"].as_array().unwrap().iter().filter(|peer| measured(peer)).count(), 2, "{seen}");
+    assert!(sum("bytes") > sum("ticks") * 64, "{seen}");
+    let lag_ns = early.cluster()["source"]["lag_ns"].as_u64();
+    assert!(lag_ns > Some(0), "{lag_ns:?}");
+    assert!(seen["peers"][0]["headroom_ticks"].as_u64() > Some(LOG_TICKS / 2), "{seen}");
     assert_eq!((sum("connections"), sum("images"), sum("refused")), (3, 3, 0), "{seen}");
     assert!(sum("rows") > 0 && sum("ticks") > 2_000, "{seen}");
     let seen = early.cluster();

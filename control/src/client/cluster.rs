@@ -108,7 +108,8 @@ fn json_of(seen: &ClusterGetResponse) -> Value {
     let peer = |peer: &Peer| {
         json!({
             "name": peer.name, "address": peer.address, "link": peer.link, "connected": peer.connected, "level": peer.level,
-            "acknowledged": peer.acknowledged, "lag_ticks": peer.lag_ticks, "error": peer.error,
+            "acknowledged": peer.acknowledged, "lag_ticks": peer.lag_ticks, "lag_ns": peer.lag_ns,
+            "headroom_ticks": peer.headroom_ticks, "error": peer.error,
             "counters": peer.counters,
             "published_to_acknowledged": peer.published_to_acknowledged.as_ref().map(|latency| json!({
                 "count": latency.count, "p50_ns": latency.p50_ns, "p99_ns": latency.p99_ns, "p99_9_ns": latency.p99_9_ns,
@@ -120,7 +121,7 @@ fn json_of(seen: &ClusterGetResponse) -> Value {
         json!({
             "name": source.name, "address": source.address, "link": source.link, "connected": source.connected,
             "tail": source.tail,
-            "lag_ticks": source.lag_ticks, "error": source.error, "counters": source.counters,
+            "lag_ticks": source.lag_ticks, "lag_ns": source.lag_ns, "error": source.error, "counters": source.counters,
         })
     };
     json!({

@@ -287,9 +287,9 @@ mod tests {
         }
         let tls = "[replica.tls]\ncertificate = \"a\"\nkey = \"b\"\nca = \"c\"";
         parse(&format!("role = \"standby\"\n{far}\n{tls}")).unwrap();
-        let odd = far.replace("\"b\"", "\"b_\"");
+        let odd = far.replace("\"b\"", "\"b..c\"");
         let error = parse(&format!("role = \"standby\"\n{odd}\n{tls}")).unwrap_err();
-        assert!(error.contains("`b_` can't be the name"), "{error}");
+        assert!(error.contains("`b..c` can't be the name"), "{error}");
         let far = format!("plaintext = true\n{far}").replace("state", "role = \"standby\"\nstate");
         parse(&far).unwrap();
     }

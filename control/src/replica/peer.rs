@@ -4,6 +4,7 @@ use super::link::{LinkError, PrimaryLink, silence};
 use super::{SILENCE_MAX_NS, counters};
 use crate::config::PeerConfig;
 use crate::proto::Peer as PeerView;
+use dataplane::cache::cell::Cell;
 use dataplane::cache::reader::Reader;
 use dataplane::histogram::Histogram;
 use dataplane::replica::{Lineage, Message, Primary, PrimaryLimits, Refusal, node_id};
@@ -19,7 +20,8 @@ struct Connection {
 }
 
 impl Connection {
-    fn round(&mut self, primary: &mut Primary<'static>) -> Result<usize, LinkError> {
+    /// Returns how much was done, and how many bytes were sent.
+    fn round(&mut self, primary: &mut Primary<'static>) -> Result<(usize, u64), LinkError> {
         let received = self.end.fill()?;
         let now_ns = SystemClock.monotonic_ns();
         if received != 0 {
@@ -27,8 +29,12 @@ impl Connection {
         } else if now_ns.saturating_sub(self.heard_ns) > SILENCE_MAX_NS {
             return Err(silence("nothing was heard for too long"));
         }
+        let before = primary.counters().ticks;
         let work = primary.poll(&mut self.end, now_ns);
-        Ok(received + work + self.end.flush()?)
+        let flushed = self.end.flush()?;
+        // What a device writes goes past the stream.
+        let by_device = if self.end.kind() == "rdma" { primary.counters().ticks - before } else { 0 };
+        Ok((received + work + flushed, flushed as u64 + by_device * size_of::<Cell>() as u64))
     }
 }
 
@@ -41,6 +47,7 @@ pub struct Peer {
     reader: Reader<'static>,
     connection: Option<Connection>,
     failures: u64,
+    bytes: u64,
     error: String,
     /// A tick can be read here → it is known to be readable there.
     acknowledged: Arc<Histogram>,
@@ -58,6 +65,7 @@ impl Peer {
             reader,
             connection: None,
             failures: 0,
+            bytes: 0,
             error: String::new(),
             acknowledged: Arc::default(),
             measured: 0,
@@ -82,7 +90,8 @@ impl Peer {
     pub fn round(&mut self) -> usize {
         let Some(connection) = &mut self.connection else { return 0 };
         match connection.round(&mut self.primary) {
-            Ok(work) => {
+            Ok((work, bytes)) => {
+                self.bytes += bytes;
                 self.measure();
                 work
             }
@@ -157,6 +166,15 @@ impl Peer {
         (self.config.name.clone(), self.acknowledged.clone())
     }
 
+    /// For how long the oldest tick that is not acknowledged has been readable here.
+    fn lag_ns(&self, acknowledged: u64, tail: u64) -> u64 {
+        if acknowledged >= tail {
+            return 0;
+        }
+        let published_ns = self.reader.published_ns(acknowledged, &mut self.hint.clone());
+        published_ns.map_or(0, |published_ns| SystemClock.monotonic_ns().saturating_sub(published_ns))
+    }
+
     pub fn view(&mut self, tail: u64) -> PeerView {
         let (status, counted) = (self.primary.status(), self.primary.counters());
         let connected = self.is_connected();
@@ -171,6 +189,8 @@ impl Peer {
             level: connected && status.level,
             acknowledged: status.acknowledged,
             lag_ticks: tail.saturating_sub(status.acknowledged),
+            lag_ns: self.lag_ns(status.acknowledged, tail),
+            headroom_ticks: (status.acknowledged + self.reader.layout().log_ticks).saturating_sub(tail),
             error: self.error.clone(),
             published_to_acknowledged: None,
             counters: counters([
@@ -180,6 +200,7 @@ impl Peer {
                 ("lapped", counted.lapped),
                 ("rows", counted.rows),
                 ("ticks", counted.ticks),
+                ("bytes", self.bytes),
                 ("failures", self.failures),
             ]),
         }

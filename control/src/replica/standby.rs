@@ -185,6 +185,10 @@ impl StandbySide {
             connected,
             tail: status.primary_tail,
             lag_ticks,
+            lag_ns: match status.complete_ns {
+                0 => 0,
+                complete_ns => SystemClock.monotonic_ns().saturating_sub(complete_ns).max(1),
+            },
             error: self.error.clone(),
             counters: counters([
                 ("connections", counted.connections),

@@ -48,6 +48,16 @@ pub struct StandbyStatus {
     pub level: bool,
     /// The primary's tail when it last said how long this node may be believed.
     pub primary_tail: u64,
+    /// All that the primary had published at that time of this node's clock is here; 0 = that is not known.
+    pub complete_ns: u64,
+}
+
+/// What a primary has lent of belief: from `tail` on, for `valid_for_ns` from `echo_ns` of the standby's own clock.
+#[derive(Clone, Copy, Debug)]
+struct Loan {
+    tail: u64,
+    echo_ns: u64,
+    valid_for_ns: u64,
 }
 
 /// Fills a region with what a primary sends, on one connection after the other.
@@ -66,8 +76,9 @@ pub struct Standby<'m> {
     level_at: Option<u64>,
     /// Rows of an image came, or still come, without a trace in the log.
     is_filling: bool,
-    /// From this position on belief may be extended until then.
-    lent: Option<(u64, u64)>,
+    /// From this position on belief may be extended.
+    lent: Option<Loan>,
+    complete_ns: u64,
     /// The term that the primary has handed over to this node.
     handed_over: Option<u64>,
     primary_tail: u64,
@@ -88,6 +99,7 @@ impl<'m> Standby<'m> {
             level_at: None,
             is_filling: false,
             lent: None,
+            complete_ns: 0,
             handed_over: None,
             primary_tail: 0,
             acknowledged: 0,
@@ -118,6 +130,7 @@ impl<'m> Standby<'m> {
             connected: self.session != 0,
             level: self.is_level(),
             primary_tail: self.primary_tail,
+            complete_ns: self.complete_ns,
         }
     }
 
@@ -193,7 +206,7 @@ impl<'m> Standby<'m> {
                     return Err(StandbyError::OutOfTurn);
                 }
                 self.primary_tail = tail;
-                self.lent = Some((tail, echo_ns.saturating_add(valid_for_ns)));
+                self.lent = Some(Loan { tail, echo_ns, valid_for_ns });
                 self.settle();
                 Ok(())
             }
@@ -291,12 +304,12 @@ impl<'m> Standby<'m> {
             self.follower.renew_generation();
             self.is_filling = false;
         }
-        if let Some((tail, until_ns)) = self.lent
+        if let Some(Loan { tail, echo_ns, valid_for_ns }) = self.lent
             && self.follower.position() >= tail
             && self.is_level()
         {
-            self.follower.believe_until(until_ns);
-            self.lent = None;
+            self.follower.believe_until(echo_ns.saturating_add(valid_for_ns));
+            (self.lent, self.complete_ns) = (None, echo_ns);
         }
     }
 

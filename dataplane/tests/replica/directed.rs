@@ -129,6 +129,7 @@ fn belief_counts_from_the_standbys_own_time_and_only_at_the_primarys_tail() {
     standby.ticks(&[record(1, quote(0, 2))]).unwrap();
     standby.settle_round(900);
     assert_eq!(reader.valid_until_ns(), 150, "however late it comes, it lends no more");
+    assert_eq!(standby.status().complete_ns, 100, "nothing that was published before lacks");
     let never_said = Message::Alive { session: 1, tail: 2, echo_ns: 1_000, valid_for_ns: 50 };
     assert_eq!(standby.take(never_said, 900, &mut |_| true), Err(StandbyError::OutOfTurn));
 }
