@@ -81,6 +81,8 @@ pub struct WorkerGone;
 pub struct WorkerHandle {
     turns: Arc<ArrayQueue<Turn>>,
     turned: Arc<ArrayQueue<Turned>>,
+    /// The worker writes the group's region no more, though it has not given back the writer yet.
+    released: Arc<AtomicBool>,
     lease_until_ns: Arc<AtomicU64>,
 }
 
@@ -90,6 +92,7 @@ impl WorkerHandle {
         WorkerHandle {
             turns: Arc::new(ArrayQueue::new(1)),
             turned: Arc::new(ArrayQueue::new(1)),
+            released: Arc::default(),
             lease_until_ns,
         }
     }
@@ -105,17 +108,29 @@ impl WorkerHandle {
         writer: Writer<'static>,
         group: Reader<'static>,
     ) -> Result<(Writer<'static>, Vec<Transferred>), WorkerGone> {
-        let Turned { writer, feeds } = self.turn(Turn::TakeOver(writer, group))?;
+        self.turns.push(Turn::TakeOver(writer, group)).map_err(|_| WorkerGone)?;
+        let Turned { writer, feeds } = self.wait()?;
         Ok((writer, feeds))
     }
 
-    /// Lets the worker go on in its shadow; returns the writer of the group's region.
-    pub fn give_up(&self, shadow: Writer<'static>) -> Result<Writer<'static>, WorkerGone> {
-        self.turn(Turn::GiveUp(shadow)).map(|turned| turned.writer)
+    /// Lets the worker go on in its shadow. Soon the group's region [is final](WorkerHandle::has_released), and a little later
+    /// its writer [is given back](WorkerHandle::given_up).
+    pub fn give_up(&self, shadow: Writer<'static>) -> Result<(), WorkerGone> {
+        self.released.store(false, Ordering::Relaxed);
+        self.turns.push(Turn::GiveUp(shadow)).map_err(|_| WorkerGone)
     }
 
-    fn turn(&self, turn: Turn) -> Result<Turned, WorkerGone> {
-        self.turns.push(turn).map_err(|_| WorkerGone)?;
+    /// The worker publishes nothing more in the group's region that it is to give up.
+    pub fn has_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
+    }
+
+    /// The writer of the region that was to be given up; until then the worker reads it still.
+    pub fn given_up(&self) -> Result<Writer<'static>, WorkerGone> {
+        self.wait().map(|turned| turned.writer)
+    }
+
+    fn wait(&self) -> Result<Turned, WorkerGone> {
         let asked = Instant::now();
         while asked.elapsed() < ANSWER_MAX {
             if let Some(turned) = self.turned.pop() {
@@ -140,7 +155,11 @@ impl WorkerHandle {
                 let (feeds, writer) = worker.take_over(writer);
                 Turned { writer, feeds }
             }
-            Turn::GiveUp(shadow) => Turned { writer: worker.give_up(shadow), feeds: Vec::new() },
+            Turn::GiveUp(shadow) => {
+                worker.release();
+                self.released.store(true, Ordering::Release);
+                Turned { writer: worker.give_up(shadow), feeds: Vec::new() }
+            }
         };
         // There is room: the last answer was taken before this was asked.
         let _ = self.turned.push(turned);

@@ -333,6 +333,11 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
         self.go_on(writer, Target::Group)
     }
 
+    /// Vouches for the region no longer, which is to be given up: its rows are stale at once, and nothing is published until then.
+    pub fn release(&mut self) {
+        self.writer.retire();
+    }
+
     /// The primary becomes a hot standby: it goes on in the region of `shadow`, which is emptied if it is not empty (that
     /// takes its time), and gives back the writer of the group's. Called between rounds. Allocates.
     pub fn give_up(&mut self, shadow: Writer<'m>) -> Writer<'m> {

@@ -1,8 +1,7 @@
-//! A hand-over that is under way: the worker has given the region up, and the successor gets what it lacks of it.
+//! A hand-over that is under way: the worker gives the region up, and the successor gets what it lacks of it.
 
 use super::orders::Answer;
 use super::primary::PrimaryGroup;
-use dataplane::cache::follower::Follower;
 use dataplane::time::NS_PER_MS;
 
 /// How long the successor may take to get everything, and then to hear that it is its turn.
@@ -19,7 +18,6 @@ pub enum Step {
 
 pub struct HandOver {
     pub group: PrimaryGroup,
-    pub follower: Follower<'static>,
     pub to: String,
     pub answer: Answer,
     since_ns: u64,
@@ -29,24 +27,21 @@ pub struct HandOver {
 }
 
 impl HandOver {
-    pub fn new(
-        group: PrimaryGroup,
-        follower: Follower<'static>,
-        to: String,
-        answer: Answer,
-        elected: bool,
-        now_ns: u64,
-    ) -> HandOver {
-        HandOver { group, follower, to, answer, since_ns: now_ns, is_told: false, elected }
+    pub fn new(group: PrimaryGroup, to: String, answer: Answer, elected: bool, now_ns: u64) -> HandOver {
+        HandOver { group, to, answer, since_ns: now_ns, is_told: false, elected }
     }
 
-    pub fn step(&mut self, now_ns: u64) -> Step {
+    /// `is_final` = nothing more is published in the group's region.
+    pub fn step(&mut self, is_final: bool, now_ns: u64) -> Step {
         let term = self.group.term();
         let is_late = now_ns.saturating_sub(self.since_ns) > DRAIN_MAX_NS;
         let Some(peer) = self.group.peer(&self.to) else { return Step::Back };
         if self.is_told {
             // It ends its connection as the first thing that it does as the primary.
             return if !peer.is_connected() || is_late { Step::Done } else { Step::Wait };
+        }
+        if !is_final {
+            return Step::Wait;
         }
         if self.elected && peer.has_all() {
             return Step::Done;

@@ -99,10 +99,15 @@ impl Lead {
         gaps
     }
 
-    /// Lets the worker go on in its shadow, and returns the writer of the group's region.
-    fn give_up(&mut self) -> Writer<'static> {
+    /// Lets the worker go on in its shadow.
+    fn give_up(&mut self) {
         let shadow = self.shadow.take().expect("a primary's shadow is not in use");
-        self.worker.give_up(shadow.join().expect("emptying a region can't fail")).expect(WORKER_LIVES)
+        self.worker.give_up(shadow.join().expect("emptying a region can't fail")).expect(WORKER_LIVES);
+    }
+
+    /// The region that was to be given up, which nobody writes any more.
+    fn given_up(&mut self) -> Follower<'static> {
+        self.worker.given_up().expect(WORKER_LIVES).into_follower()
     }
 }
 
@@ -285,7 +290,7 @@ impl Member {
         }
     }
 
-    /// Takes the primary's place with `term`, which is written down first.
+    /// Takes the primary's place with `term`.
     fn become_primary(&mut self, term: u64) -> Result<u64, OrderError> {
         let Some(lead) = &mut self.lead else { return Err(OrderError::Copy) };
         let Some(Side::Standby(side)) = &self.side else {
@@ -294,12 +299,18 @@ impl Member {
         if !side.standby().status().level && !side.standby().is_fresh() {
             return Err(OrderError::NotLevel);
         }
-        self.term.write(term).map_err(|error| OrderError::Term(error.to_string()))?;
         let Some(Side::Standby(side)) = self.side.take() else { unreachable!("looked at above") };
         // With its connection goes all that an earlier primary could still send.
         match side.into_standby().into_first_primary(term) {
             Ok((writer, lineage)) => {
                 self.gaps += lead.take_over(writer, self.reader);
+                // No peer hears of the term before it is written down, which is not worth the wait before the first update.
+                if let Err(error) = self.term.write(term) {
+                    lead.give_up();
+                    let follower = lead.given_up();
+                    self.be_standby_after(follower, term, term);
+                    return Err(OrderError::Term(error.to_string()));
+                }
                 self.promotions += 1;
                 tracing::info!("is the primary of term {term}");
                 let group = PrimaryGroup::new(
@@ -330,14 +341,10 @@ impl Member {
         let Some(Side::Primary(group)) = self.side.take() else { unreachable!("only a primary steps down") };
         let term = group.term();
         drop(group);
-        let follower = self.give_up();
-        self.be_standby_after(follower, term, later);
-    }
-
-    /// The worker goes on in its shadow, and nobody writes the region any more.
-    fn give_up(&mut self) -> Follower<'static> {
         let lead = self.lead.as_mut().expect("a primary has a worker");
-        lead.give_up().into_follower()
+        lead.give_up();
+        let follower = lead.given_up();
+        self.be_standby_after(follower, term, later);
     }
 
     fn be_standby_after(&mut self, follower: Follower<'static>, term: u64, later: u64) {

@@ -117,15 +117,15 @@ impl Member {
         }
         tracing::info!("hands the primary's place over to {to}");
         let Some(Side::Primary(group)) = self.side.take() else { unreachable!("looked at above") };
-        let follower = self.give_up();
+        self.lead.as_mut().expect("a primary has a worker").give_up();
         let now_ns = SystemClock.monotonic_ns();
-        self.side =
-            Some(Side::HandingOver(Box::new(HandOver::new(*group, follower, to, answer, elected, now_ns))));
+        self.side = Some(Side::HandingOver(Box::new(HandOver::new(*group, to, answer, elected, now_ns))));
     }
 
     pub(super) fn advance_hand_over(&mut self, now_ns: u64) {
+        let is_final = self.lead.as_ref().is_some_and(|lead| lead.worker.has_released());
         let Side::HandingOver(under_way) = self.side() else { return };
-        let step = under_way.step(now_ns);
+        let step = under_way.step(is_final, now_ns);
         if step != Step::Wait {
             self.end_hand_over(step, now_ns);
         }
@@ -133,7 +133,7 @@ impl Member {
 
     pub(super) fn end_hand_over(&mut self, step: Step, now_ns: u64) {
         let Some(Side::HandingOver(under_way)) = self.side.take() else { unreachable!("looked at above") };
-        let HandOver { group, follower, to, answer, .. } = *under_way;
+        let HandOver { group, to, answer, .. } = *under_way;
         match step {
             Step::Done => {
                 let term = group.term();
@@ -143,11 +143,13 @@ impl Member {
                 self.leadership = Leadership::Follower { leader: None };
                 let deadline_ns = now_ns + FOLLOW_MAX_NS;
                 self.awaited = Some(Awaited { answer, to, after_term: term, deadline_ns });
+                let follower = self.lead.as_mut().expect("a primary has a worker").given_up();
                 self.be_standby_after(follower, term, term);
             }
             _ => {
                 let lead = self.lead.as_mut().expect("a primary has a worker");
-                self.gaps += lead.take_over(follower.into_writer(), self.reader);
+                let writer = lead.given_up().into_writer();
+                self.gaps += lead.take_over(writer, self.reader);
                 tracing::error!("{to} did not get all updates in time: this node is the primary still");
                 self.side = Some(Side::Primary(Box::new(group)));
                 let _ = answer.send(Err(OrderError::NotDrained(to)));
