@@ -9,29 +9,15 @@ use drivers::clock::SystemClock;
 use drivers::interface::Interface;
 use drivers::region::RegionMapping;
 use drivers::udp_sender::{Datagram, UdpSender};
-use process::{Process, start_appliance, tickplane};
+use process::{Process, start_appliance, tickplane, wait_for};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const VALID_FOR_MS: u64 = 400;
-
-/// Waits for what must come within a minute.
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    while started.elapsed() < PATIENCE {
-        if let Some(found) = look() {
-            return found;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("{what} within {PATIENCE:?}");
-}
 
 impl Process {
     fn signal(&self, signal: rustix::process::Signal) {

@@ -1,6 +1,7 @@
 //! `tickplane decode` as it is used: on what the exchange itself recorded, and on captures with known answers.
 
 mod answers {
+    #[path = "../../../dataplane/tests/capture/mod.rs"]
     pub mod capture;
 }
 

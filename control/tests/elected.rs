@@ -8,7 +8,8 @@ use dataplane::cache::reader::{Cursor, Next, Reader};
 use dataplane::cache::tick::{FeedState, Kind, Reason, Tick};
 use drivers::region::RegionMapping;
 use etcd::Etcd;
-use group::{LOG_TICKS, Node, Rig, compare, live_of, wait_for};
+use group::{LOG_TICKS, Node, Rig, compare, live_of};
+use process::wait_for;
 use rustix::process::Signal;
 use std::collections::HashSet;
 

@@ -1,6 +1,7 @@
 //! `tickplane decode --feed mdp3` on captures with known answers: whole, on one line alone, and with packets taken out.
 
 mod answers {
+    #[path = "../../../dataplane/tests/capture/mod.rs"]
     pub mod capture;
     pub mod mdp3;
 }

@@ -2,6 +2,7 @@
 //! `tickplane run`; what that serves over gRPC is the recordings' known answers. Needs root, and TICKPLANE_TEST_ROOT=1.
 
 mod answers {
+    #[path = "../../../dataplane/tests/capture/mod.rs"]
     pub mod capture;
     pub mod mdp3;
     pub mod tops16;

@@ -1,6 +1,7 @@
 //! Recorded days into a group whose primary hands over in their midst: every node has the recordings' known answers in the end.
 
 mod answers {
+    #[path = "../../../dataplane/tests/capture/mod.rs"]
     pub mod capture;
     pub mod mdp3;
 }
@@ -12,8 +13,8 @@ use answers::mdp3;
 use control::client::get::list;
 use control::client::{ServerArgs, block_on};
 use control::row::Row;
-use group::{Node, Rig, compare, wait_for};
-use process::{Process, tickplane};
+use group::{Node, Rig, compare};
+use process::{Process, tickplane, wait_for};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Stdio;

@@ -3,7 +3,8 @@
 mod group;
 mod process;
 
-use group::{LOG_TICKS, Rig, compare, peer, wait_for};
+use group::{LOG_TICKS, Rig, compare, peer};
+use process::wait_for;
 
 /// The devices of the first and of the second node; `None` = they are not here, and nobody said that they would be.
 fn devices() -> Option<[String; 2]> {

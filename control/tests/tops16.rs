@@ -1,6 +1,7 @@
 //! A recorded TOPS day against what two other decoders made of it; skipped where the recording is not.
 
 mod answers {
+    #[path = "../../../dataplane/tests/capture/mod.rs"]
     pub mod capture;
     pub mod tops16;
 }

@@ -1,19 +1,14 @@
 //! The ITCH wire types on recorded files with known counts; skipped where the captures are not.
 
+mod capture;
+
+use capture::capture;
 use dataplane::wire::itch50::Message;
 use dataplane::wire::moldudp64::split_block;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
-fn capture(name: &str) -> Option<Vec<u8>> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let beside = ["../shared/captures", "../../shared/captures"].map(|path| workspace.join(path));
-    let told = std::env::var_os("TICKPLANE_CAPTURES").map(PathBuf::from);
-    let file = told.into_iter().chain(beside).map(|folder| folder.join(name)).find(|file| file.exists());
-    if file.is_none() {
-        eprintln!("skipped: no capture {name}; name their folder in TICKPLANE_CAPTURES");
-    }
-    Some(std::fs::read(file?).unwrap())
+fn recorded(name: &str) -> Option<Vec<u8>> {
+    Some(std::fs::read(capture(name)?).unwrap())
 }
 
 /// Messages by letter, and the bytes behind the last whole one.
@@ -29,7 +24,7 @@ fn count(mut blocks: &[u8]) -> (BTreeMap<char, u32>, usize) {
 
 #[test]
 fn a_recorded_opening_has_its_known_messages() {
-    let Some(bytes) = capture("itch/preopen-directory.itch") else { return };
+    let Some(bytes) = recorded("itch/preopen-directory.itch") else { return };
     let (counts, rest) = count(&bytes);
     assert_eq!(counts, BTreeMap::from([('S', 1), ('R', 8_713), ('H', 8_707), ('Y', 8_707), ('L', 9_453)]));
     assert_eq!(rest, 2, "the file is cut within a length");
@@ -37,7 +32,7 @@ fn a_recorded_opening_has_its_known_messages() {
 
 #[test]
 fn a_made_order_flow_has_its_known_number_of_messages() {
-    let Some(bytes) = capture("itch/synthetic-3-symbols.itch") else { return };
+    let Some(bytes) = recorded("itch/synthetic-3-symbols.itch") else { return };
     let (counts, rest) = count(&bytes);
     assert_eq!((counts.values().sum::<u32>(), rest), (12_012, 0));
     assert!("AEXDU".chars().all(|letter| counts.contains_key(&letter)), "{counts:?}");

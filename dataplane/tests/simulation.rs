@@ -80,14 +80,10 @@ impl Drop for Seed {
 }
 
 fn impairment(random: &mut Random, loses_both: bool) -> Impairment {
-    let mut line = || LineImpairment {
-        loss: random.below(100) as f64 / 1_000.0,
-        duplicate: random.below(100) as f64 / 1_000.0,
-        reorder: random.below(100) as f64 / 1_000.0,
-        reorder_packets_max: 1 + random.below(8) as u32,
-        delay_ns: random.below(3) * MS,
-    };
-    Impairment { lines: [line(), line()], loss_both: if loses_both { 0.002 } else { 0.0 } }
+    Impairment {
+        lines: [(); 2].map(|()| LineImpairment::draw(random)),
+        loss_both: if loses_both { 0.002 } else { 0.0 },
+    }
 }
 
 /// What came of a seed.

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "not every test that has a group needs all of this")]
 
-use crate::process::{Process, field, start_node, tickplane};
+use crate::process::{Process, field, start_node, tickplane, wait_for};
 use dataplane::cache::reader::{Reader, State};
 use dataplane::cache::tick::Quote;
 use dataplane::time::Clock;
@@ -13,22 +13,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
-pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const LOG_TICKS: u64 = 65_536;
-
-/// Waits for what must come within a minute.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    while started.elapsed() < PATIENCE {
-        if let Some(found) = look() {
-            return found;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("{what} within {PATIENCE:?}");
-}
 
 /// Nodes, their folders, and the lines that feed them.
 pub struct Rig {

@@ -3,6 +3,9 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn tickplane() -> Command {
     Command::new(env!("CARGO_BIN_EXE_tickplane"))
@@ -44,4 +47,17 @@ pub fn start_node(folder: &Path, config: &str) -> (Process, String) {
     // What it says later must not stop it.
     std::thread::spawn(move || lines.for_each(drop));
     (process, line.expect("it says that it runs"))
+}
+
+/// Waits for what must come within a minute.
+#[allow(dead_code, reason = "not every test that has processes waits for what they do")]
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        if let Some(found) = look() {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{what} within {PATIENCE:?}");
 }

@@ -5,6 +5,7 @@
 //! from both. So without `loss_both` a receiver of both lines misses nothing.
 
 use crate::sim::random::{Chance, Random};
+use crate::time::NS_PER_MS;
 use std::collections::VecDeque;
 
 /// What happens on one line; probabilities are of one packet, 0.0 … 1.0.
@@ -17,6 +18,20 @@ pub struct LineImpairment {
     pub reorder_packets_max: u32,
     /// How long every packet takes.
     pub delay_ns: u64,
+}
+
+impl LineImpairment {
+    /// One by lot: up to a tenth of the packets meet each misfortune, and all take up to 2 ms.
+    pub fn draw(random: &mut Random) -> LineImpairment {
+        let mut probability = || random.below(100) as f64 / 1_000.0;
+        LineImpairment {
+            loss: probability(),
+            duplicate: probability(),
+            reorder: probability(),
+            reorder_packets_max: 1 + random.below(8) as u32,
+            delay_ns: random.below(3) * NS_PER_MS,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

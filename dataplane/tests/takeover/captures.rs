@@ -1,5 +1,6 @@
 //! A recorded day over two nodes, of which one takes over in its midst; skipped where the captures are not.
 
+use crate::capture::capture;
 use crate::node::{GROUPS, Packets, machine};
 use crate::source::Speech;
 use dataplane::cache::cell::Cell;
@@ -11,23 +12,12 @@ use dataplane::cache::writer::Writer;
 use dataplane::sim::clock::SimClock;
 use dataplane::wire::moldudp64::{Header, split_block};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use zerocopy::IntoBytes;
 
 const LAYOUT: Layout = Layout { instruments: 1 << 14, feeds: 1, log_ticks: 1 << 16, bursts: 1 << 4 };
 /// Messages of a packet.
 const MESSAGES: u16 = 7;
-
-fn capture(name: &str) -> Option<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let beside = ["../shared/captures", "../../shared/captures"].map(|path| workspace.join(path));
-    let told = std::env::var_os("TICKPLANE_CAPTURES").map(PathBuf::from);
-    let file = told.into_iter().chain(beside).map(|folder| folder.join(name)).find(|file| file.exists());
-    if file.is_none() {
-        eprintln!("skipped: no capture {name}; name their folder in TICKPLANE_CAPTURES");
-    }
-    file
-}
 
 /// The messages of an ITCH file in packets.
 fn packets(file: &Path) -> (Vec<Vec<u8>>, u64) {

@@ -3,6 +3,8 @@
 //!
 //! `TICKPLANE_SEEDS` = how many (500), `TICKPLANE_SEED` = the first one, which a failure prints.
 
+#[path = "../capture/mod.rs"]
+mod capture;
 mod captures;
 mod directed;
 mod group;

@@ -59,14 +59,10 @@ struct Simulation<'m> {
 
 fn lines(random: &mut Random, loses: bool) -> Vec<Lines> {
     let lines = GROUPS.map(|_| {
-        let mut line = || LineImpairment {
-            loss: random.below(100) as f64 / 1_000.0,
-            duplicate: random.below(100) as f64 / 1_000.0,
-            reorder: random.below(100) as f64 / 1_000.0,
-            reorder_packets_max: 1 + random.below(8) as u32,
-            delay_ns: random.below(3) * MS,
+        let impairment = Impairment {
+            lines: [(); 2].map(|()| LineImpairment::draw(random)),
+            loss_both: if loses { 0.01 } else { 0.0 },
         };
-        let impairment = Impairment { lines: [line(), line()], loss_both: if loses { 0.01 } else { 0.0 } };
         Lines::new(random.next_u64(), &impairment)
     });
     lines.into()
