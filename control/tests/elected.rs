@@ -218,3 +218,48 @@ fn a_hand_over_by_etcd_goes_to_the_one_that_was_named() {
     let gaps: u64 = nodes.iter().map(|node| node.cluster()["counters"]["gaps"].as_u64().unwrap()).sum();
     assert_eq!(gaps, 0);
 }
+
+#[test]
+fn a_hand_over_that_is_not_taken_is_told_so_and_the_group_goes_on() {
+    let etcd = Etcd::start();
+    let rig = Rig::new(4);
+    let nodes = group(&rig, &etcd);
+    let from = primary_of(&nodes, &[0, 1, 2]);
+    let to = (from + 1) % 3;
+    nodes[to].pause(Signal::STOP);
+    let said = nodes[from].refuses(&["handover", &nodes[to].name]);
+    assert!(said.contains("did not take it in time"), "{said}");
+    primary_of(&nodes, &[from, (from + 2) % 3]);
+    nodes[to].pause(Signal::CONT);
+    primary_of(&nodes, &[0, 1, 2]);
+}
+
+#[test]
+fn a_node_that_joined_late_goes_last_but_leads_where_it_is_told_to() {
+    let etcd = Etcd::start();
+    let rig = Rig::new(5);
+    let mut nodes = group(&rig, &etcd);
+    let dump = rig.dump("book.jsonl");
+    let _exchange = rig.exchange("ONE", &dump);
+    for node in &nodes {
+        is_right(node, &dump);
+    }
+    let first = primary_of(&nodes, &[0, 1, 2]);
+    let late = (first + 1) % 3;
+    nodes[late].kill();
+    let name = nodes[late].name.clone();
+    nodes[late] = start(&rig, &etcd, &name);
+    primary_of(&nodes, &[0, 1, 2]);
+    nodes[first].kill();
+    let whole = (first + 2) % 3;
+    assert_eq!(
+        primary_of(&nodes, &[late, whole]),
+        whole,
+        "the one that has seen the session's beginning leads"
+    );
+    assert_eq!(nodes[whole].cluster()["counters"]["gaps"], 0);
+    is_right(&nodes[whole], &dump);
+    assert!(nodes[whole].obeys(&["handover", &name]).contains("is the primary"));
+    assert_eq!(primary_of(&nodes, &[late, whole]), late);
+    assert_eq!(nodes[late].cluster()["counters"]["gaps"], 1, "it can't prove what was before it came");
+}

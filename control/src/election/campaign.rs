@@ -211,17 +211,10 @@ impl Campaign {
         let is_successor = standing.successor.as_ref().map(|successor| *successor == self.node);
         let patience_ns = match (wishes.candidacy, is_successor) {
             (Candidacy::No, _) | (_, Some(false)) => return None,
-            (Candidacy::Yes, Some(true)) => 0,
-            (Candidacy::Last, _) if standing.term != 0 => 3 * self.ttl_ns(),
-            _ => SystemClock.unix_ns() % (STAGGER_MAX_MS * 1_000_000),
+            (Candidacy::Last, None) if standing.term != 0 => 3 * self.ttl_ns(),
+            _ => 0,
         };
-        let left_ns = patience_ns.saturating_sub(now_ns() - since_ns);
-        // What is left of the stagger is waited for here: a look is not worth it.
-        Some(if left_ns < STAGGER_MAX_MS * 1_000_000 {
-            Duration::ZERO
-        } else {
-            Duration::from_nanos(left_ns)
-        })
+        Some(Duration::from_nanos(patience_ns.saturating_sub(now_ns() - since_ns)))
     }
 
     /// Waits until one of the group's keys, or this node's wishes, change, or for `most`.
@@ -332,7 +325,6 @@ impl Campaign {
                     }
                 }
                 Ok(Ok(false)) => return Err(ElectionError::Taken),
-                // An answer that does not come costs an attempt, not the lease: there is time for another.
                 Ok(Err(error)) => tracing::debug!("the lease was not renewed: {error}"),
                 Err(_) => tracing::debug!("the lease was not renewed in time"),
             }

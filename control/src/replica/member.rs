@@ -1,5 +1,7 @@
 //! A node's place in its group, and how it changes: primary, standby, and the way from one to the other.
 
+mod ordered;
+
 use super::hand_over::{HandOver, Step};
 use super::link::LinkSetup;
 use super::orders::{Answer, OrderError, Waiting};
@@ -27,8 +29,6 @@ use std::time::Duration;
 const FOLLOW_MAX_NS: u64 = 5_000 * NS_PER_MS;
 /// How long a peer may take to hear that there is a new primary.
 const HERALD_MAX: Duration = Duration::from_millis(250);
-
-mod ordered;
 
 const WORKER_LIVES: &str = "the worker's thread lives as long as this one";
 
@@ -122,8 +122,6 @@ pub struct Member {
     side: Option<Side>,
     /// `None` = a copy, which never is the primary.
     lead: Option<Lead>,
-    /// `None` = roles are as they are configured and commanded.
-    election: Option<Election>,
     /// What the election last said.
     leadership: Leadership,
     /// Becomes the primary as soon as no peer turns out to be it: a node that is configured as the primary, at its start.
@@ -143,7 +141,7 @@ impl Member {
         config: &Config,
         region: OwnRegion,
         term: TermFile,
-        mut lead: Option<Lead>,
+        lead: Option<Lead>,
         orders: Waiting,
         view: View,
     ) -> Result<Member, ReplicaError> {
@@ -151,8 +149,8 @@ impl Member {
         let OwnRegion { mapping, follower, reader } = region;
         let links = LinkSetup::new(&replica, &mapping)?;
         let standby = Standby::new(follower, term.term()).named(node_id(&config.node));
-        let election = lead.as_mut().and_then(|lead| lead.election.take());
-        let known = if election.is_some() { Vec::new() } else { candidates(&replica.peers) };
+        let is_elected = lead.as_ref().is_some_and(|lead| lead.election.is_some());
+        let known = if is_elected { Vec::new() } else { candidates(&replica.peers) };
         let side = Box::new(StandbySide::new(standby, links.clone(), known));
         let mut member = Member {
             name: config.node.clone(),
@@ -163,7 +161,6 @@ impl Member {
             term,
             side: Some(Side::Standby(side)),
             lead,
-            election,
             leadership: Leadership::Follower { leader: None },
             awaited: None,
             orders,
@@ -193,7 +190,6 @@ impl Member {
                 } else if self.leads_first {
                     self.lead_first();
                 }
-                self.answer_awaited(now_ns);
             }
             Side::Primary(group) => {
                 let later = group.later_term();
@@ -207,11 +203,16 @@ impl Member {
             }
             Side::HandingOver(_) => self.advance_hand_over(now_ns),
         }
+        self.answer_awaited(now_ns);
     }
 
-    /// Does what the election says.
-    fn follow_election(&mut self, now_ns: u64) {
-        let Some(election) = &mut self.election else { return };
+    fn election(&self) -> Option<&Election> {
+        self.lead.as_ref()?.election.as_ref()
+    }
+
+    /// Tells the election what this node is fit for.
+    fn wish(&self) {
+        let Some(election) = self.election() else { return };
         let candidacy = match self.side.as_ref().expect("it changes within a call only") {
             Side::Standby(side) if side.standby().is_fresh() => Candidacy::Last,
             Side::Standby(side) if !side.standby().status().level => Candidacy::No,
@@ -221,11 +222,16 @@ impl Member {
             _ => Candidacy::Yes,
         };
         election.wish(Wishes { candidacy, heard: self.term.term() });
+    }
+
+    /// Does what the election says.
+    fn follow_election(&mut self, now_ns: u64) {
+        let Some(Lead { worker, election: Some(election), .. }) = &mut self.lead else { return };
         if election.leadership.has_changed().unwrap_or(false) {
             self.leadership = election.leadership.borrow_and_update().clone();
             tracing::debug!("election: {:?}", self.leadership);
-            if let (Leadership::Leader { until_ns, .. }, Some(lead)) = (&self.leadership, &self.lead) {
-                lead.worker.lease_until(*until_ns);
+            if let Leadership::Leader { until_ns, .. } = self.leadership {
+                worker.lease_until(until_ns);
             }
         }
         let leads = match self.leadership {
@@ -262,14 +268,14 @@ impl Member {
     }
 
     fn resign(&self, successor: Option<String>) {
-        if let Some(election) = &self.election {
+        if let Some(election) = self.election() {
             election.resign(successor);
         }
     }
 
     /// Where the primary is looked for.
     fn candidates(&self) -> Vec<Candidate> {
-        match (&self.election, &self.leadership) {
+        match (self.election(), &self.leadership) {
             (None, _) => candidates(&self.config.peers),
             (Some(_), Leadership::Follower { leader: Some(leader) }) => vec![leader.into()],
             _ => Vec::new(),
@@ -283,11 +289,15 @@ impl Member {
             self.leads_first = false;
         } else if side.has_asked_all() {
             self.leads_first = false;
-            let term = self.term.term() + 1;
-            if let Err(error) = self.become_primary(term) {
+            let led = self.next_term().and_then(|term| self.become_primary(term));
+            if let Err(error) = led {
                 tracing::error!("can't become the primary: {error}");
             }
         }
+    }
+
+    fn next_term(&self) -> Result<u64, OrderError> {
+        self.term.next().map_err(|error| OrderError::Term(error.to_string()))
     }
 
     /// Takes the primary's place with `term`.
@@ -360,13 +370,15 @@ impl Member {
     fn answer_awaited(&mut self, now_ns: u64) {
         let Some(awaited) = &self.awaited else { return };
         let term = self.term.term();
-        let follows = match &self.side {
-            Some(Side::Standby(side)) => side.primary().is_some() && term > awaited.after_term,
-            _ => true,
+        let primary = match &self.side {
+            Some(Side::Standby(side)) => side.primary().filter(|_| term > awaited.after_term),
+            // The successor did not take the place, and it has come back here.
+            _ => Some(self.name.as_str()),
         };
-        if follows || now_ns > awaited.deadline_ns {
+        let is_taken = primary == Some(awaited.to.as_str());
+        if primary.is_some() || now_ns > awaited.deadline_ns {
             let Awaited { answer, to, .. } = self.awaited.take().expect("looked at above");
-            let _ = answer.send(if follows { Ok(term) } else { Err(OrderError::NotTaken(to)) });
+            let _ = answer.send(if is_taken { Ok(term) } else { Err(OrderError::NotTaken(to)) });
         }
     }
 
@@ -380,7 +392,7 @@ impl Member {
         let own =
             member(&self.name, self.config.listen.map(|listen| listen.to_string()), self.lead.is_some());
         let peers = self.config.peers.iter().map(|peer| {
-            let may_lead = peer.address.is_some() || self.election.is_some();
+            let may_lead = peer.address.is_some() || self.election().is_some();
             member(&peer.name, peer.address.clone(), may_lead)
         });
         std::iter::once(own).chain(peers).collect()
@@ -434,6 +446,7 @@ impl Round for Member {
         }
         if now_ns.saturating_sub(self.looked_ns) >= VIEW_INTERVAL_NS {
             self.looked_ns = now_ns;
+            self.wish();
             if let (Side::Standby(_), Some(lead)) = (self.side.as_mut().expect("as above"), &self.lead) {
                 // Whoever looks for the primary here does not find it: the next candidate is asked then.
                 while lead.listener.accept().is_ok() {}

@@ -206,8 +206,3 @@ impl Peer {
         }
     }
 }
-
-/// The answer to a node that is none of the peers.
-pub fn refusal_of_stranger(term: u64) -> Message {
-    Message::Refuse { refusal: Refusal::Stranger, term }
-}

@@ -2,12 +2,12 @@
 
 use super::arrival::{Arrival, Said};
 use super::link::LinkSetup;
-use super::peer::{Peer, refusal_of_stranger};
+use super::peer::Peer;
 use super::{View, counters};
 use crate::config::{PEERS_MAX, PeerConfig};
 use crate::proto::{ClusterGetResponse, Role};
 use dataplane::cache::reader::Reader;
-use dataplane::replica::{Lineage, Message, PrimaryLimits};
+use dataplane::replica::{Lineage, Message, PROTOCOL, PrimaryLimits, Refusal};
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
 use std::collections::HashSet;
@@ -76,14 +76,15 @@ impl PrimaryGroup {
     /// Keeps to these peers from now on.
     pub fn set_peers(&mut self, wanted: &[PeerConfig]) {
         self.peers.retain_mut(|peer| {
-            let stays = wanted.contains(&peer.config);
-            if !stays {
-                peer.dismiss();
+            let config = wanted.iter().find(|config| config.name == peer.config.name);
+            match config {
+                Some(config) => peer.config = config.clone(),
+                None => peer.dismiss(),
             }
-            stays
+            config.is_some()
         });
         for config in wanted {
-            if self.peers.iter().all(|peer| peer.config != *config) {
+            if self.peer(&config.name).is_none() {
                 self.peers.push(Peer::new(config.clone(), self.reader, self.lineage, self.limits));
             }
         }
@@ -144,14 +145,16 @@ impl PrimaryGroup {
     }
 
     fn introduce(&mut self, index: usize, hello: Message) {
-        let Message::Hello { node, .. } = hello else { unreachable!("asked for") };
+        let Message::Hello { protocol, node, .. } = hello else { unreachable!("asked for") };
         let arrival = &mut self.arrivals[index];
         let peer = self.peers.iter_mut().find(|peer| peer.node == node);
         if let Some(peer) = peer.filter(|peer| arrival.end.is_from(&peer.config.name)) {
             let Arrival { end, address, .. } = self.arrivals.swap_remove(index);
             return peer.connect(end, address, hello);
         }
-        arrival.refuse(refusal_of_stranger(self.lineage.term));
+        // Another version may have no name, or another way to tell it.
+        let refusal = if protocol == PROTOCOL { Refusal::Stranger } else { Refusal::Protocol };
+        arrival.refuse(Message::Refuse { refusal, term: self.lineage.term });
         if self.told.len() < PEERS_MAX && self.told.insert(arrival.address.ip()) {
             tracing::warn!(
                 "{} is none of this node's peers, or has not their certificate, and was sent away: add it to [replica] \

@@ -164,7 +164,7 @@ impl StandbySide {
         }
         self.error = cause;
         self.asked = (self.asked + 1) % self.candidates.len();
-        if self.asked == 0 || self.candidates.len() == 1 {
+        if self.asked == 0 {
             self.retry_ns = SystemClock.monotonic_ns() + self.backoff_ns;
             self.backoff_ns = (self.backoff_ns * 2).min(BACKOFF_MAX_NS);
         }

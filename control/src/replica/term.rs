@@ -1,4 +1,4 @@
-//! The term that a node must not forget: a file that is written before a term is used.
+//! The term that a node must not forget: a file that is written before any peer hears of a term.
 
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
@@ -61,11 +61,10 @@ impl TermFile {
         self.term
     }
 
-    /// Begins a new term: one that no earlier start of this node had, nor any other node that it has heard of.
-    pub fn advance(&mut self) -> Result<u64, TermError> {
+    /// The term that would come next: one that no earlier start of this node had, nor any other node that it has heard of.
+    pub fn next(&self) -> Result<u64, TermError> {
         let next = self.term.checked_add(1);
-        self.write(next.ok_or_else(|| TermError::NoTerm { file: self.folder.join(NAME) })?)?;
-        Ok(self.term)
+        next.ok_or_else(|| TermError::NoTerm { file: self.folder.join(NAME) })
     }
 
     /// Writes a term down, so that it outlasts a crash of the machine.
@@ -99,7 +98,9 @@ mod tests {
         assert!(matches!(error, TermError::Locked { .. }), "{error}");
         drop(file);
         let mut file = TermFile::open(&state).unwrap();
-        assert_eq!((file.term(), file.advance().unwrap(), file.term()), (42, 43, 43));
+        assert_eq!((file.term(), file.next().unwrap(), file.term()), (42, 43, 42));
+        file.write(u64::MAX).unwrap();
+        assert!(matches!(file.next(), Err(TermError::NoTerm { .. })));
         assert_eq!(fs::read_dir(&state).unwrap().count(), 1, "nothing is left behind");
     }
 

@@ -43,11 +43,7 @@ fn refusal(error: &OrderError) -> Status {
 }
 
 pub fn cluster(node: &Node) -> ClusterGetResponse {
-    let (mut seen, latencies) = node.group.view.get();
-    for (peer, (_, histogram)) in seen.peers.iter_mut().zip(&latencies) {
-        let latencies = Latencies::of(histogram);
-        peer.published_to_acknowledged = Some(summary(Stage::PublishedToAcknowledged, &latencies, false));
-    }
+    let (mut seen, _) = node.group.view.get();
     if seen.role() == Role::Unspecified {
         seen.role = Role::Single.into();
     }
@@ -68,7 +64,14 @@ impl Service for Cluster {
         &self,
         _request: Request<ClusterGetRequest>,
     ) -> Result<Response<ClusterGetResponse>, Status> {
-        Ok(Response::new(cluster(&self.node)))
+        let mut seen = cluster(&self.node);
+        let (_, latencies) = self.node.group.view.get();
+        for (name, histogram) in latencies {
+            let latency = summary(Stage::PublishedToAcknowledged, &Latencies::of(&histogram), false);
+            let peer = seen.peers.iter_mut().find(|peer| peer.name == name);
+            peer.into_iter().for_each(|peer| peer.published_to_acknowledged = Some(latency.clone()));
+        }
+        Ok(Response::new(seen))
     }
 
     async fn promote(&self, request: Request<PromoteRequest>) -> Result<Response<OrderResponse>, Status> {

@@ -48,7 +48,7 @@ pub fn status(node: &Node) -> GetStatusResponse {
             idle: config.worker.idle.name().to_owned(),
             counters: worker_counters.map(|(name, value)| (name.to_owned(), value)).into(),
         }),
-        // A standby opens none of those that are configured.
+        // A copy opens none of those that are configured.
         ports: (0..node.telemetry.ports.len()).map(|index| port(node, index)).collect(),
         subscriptions: delivery.subscriptions.load(Ordering::Relaxed) as u32,
         subscriptions_max: config.grpc.subscriptions_max as u32,

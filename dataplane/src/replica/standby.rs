@@ -333,7 +333,8 @@ impl<'m> Standby<'m> {
         }
     }
 
-    /// Becomes the primary of `term`, which must be later than all that were heard of, and written down: the log goes on where
+    /// Becomes the primary of `term`, which must be later than all that were heard of, and is to be written down before any
+    /// peer hears of it: the log goes on where
     /// it ends here. `Err` = not all rows are there, or the term is not later.
     pub fn into_primary(self, term: u64) -> Result<(Writer<'m>, Lineage), Box<Standby<'m>>> {
         if !self.is_level() || term <= self.term {

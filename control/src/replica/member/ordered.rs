@@ -35,7 +35,6 @@ impl Member {
     }
 
     fn promote(&mut self, force: bool) -> Result<u64, OrderError> {
-        let heard = self.term.term();
         match self.side.as_ref().expect("it changes within a call only") {
             Side::Primary(group) => return Err(OrderError::IsPrimary(group.term())),
             Side::HandingOver(_) => return Err(OrderError::Busy),
@@ -47,12 +46,11 @@ impl Member {
                 _ => {}
             },
         }
-        if !force {
-            return self.become_primary(heard + 1);
+        if force {
+            // One term to be told of, so that an old primary that is reached knows that its time is over, and the next to lead.
+            self.herald(self.next_term()?);
         }
-        // One term to be told of, so that an old primary that is reached knows that its time is over, and the next to lead.
-        self.herald(heard + 1);
-        self.become_primary(heard + 2)
+        self.become_primary(self.next_term()?)
     }
 
     /// Lets all peers that can be reached know that the terms before this one are over.
@@ -87,10 +85,9 @@ impl Member {
         let config = ReplicaConfig { peers, ..self.config.clone() };
         config.check_peers(&self.name).map_err(OrderError::Peers)?;
         self.config = config;
+        let is_elected = self.election().is_some();
         match self.side.as_mut().expect("it changes within a call only") {
-            Side::Standby(side) if self.election.is_none() => {
-                side.set_candidates(candidates(&self.config.peers))
-            }
+            Side::Standby(side) if !is_elected => side.set_candidates(candidates(&self.config.peers)),
             Side::Primary(group) => group.set_peers(&self.config.peers),
             Side::Standby(_) | Side::HandingOver(_) => {}
         }
@@ -98,7 +95,7 @@ impl Member {
     }
 
     fn begin_hand_over(&mut self, to: String, answer: Answer) {
-        let elected = self.election.is_some();
+        let elected = self.election().is_some();
         let result = match self.side() {
             Side::Standby(_) => Err(OrderError::NotPrimary),
             Side::HandingOver(_) => Err(OrderError::Busy),
