@@ -20,6 +20,7 @@ pub mod replay;
 pub mod replica;
 pub mod row;
 pub mod runner;
+pub mod selection;
 pub mod server;
 pub mod service;
 pub mod stop;

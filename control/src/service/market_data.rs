@@ -8,6 +8,7 @@ use crate::proto::market_data_server::MarketData as Service;
 use crate::proto::{
     GetRequest, GetResponse, ListRequest, ListResponse, RowKind, SubscribeRequest, SubscribeResponse,
 };
+use crate::selection::{NAMES_MAX, Selection};
 use dataplane::cache::tick::Kind;
 use dataplane::limits::SYMBOL_BYTES_MAX;
 use std::sync::Arc;
@@ -16,8 +17,6 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-/// Symbols or patterns of one request.
-const NAMES_MAX: usize = 10_000;
 const PAGE_DEFAULT: u32 = 1_000;
 /// A subscription tells within that time if the worker is gone.
 const INTERVAL_MS_MAX: u32 = 1_000;
@@ -102,20 +101,12 @@ impl Service for MarketData {
         request: Request<SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         let SubscribeRequest { patterns, kinds, interval_ms } = request.into_inner();
-        if !(1..=NAMES_MAX).contains(&patterns.len()) {
-            let message = format!("{} patterns: give 1 to {NAMES_MAX}; \"*\" is everything", patterns.len());
-            return Err(Status::invalid_argument(message));
+        if patterns.is_empty() {
+            return Err(Status::invalid_argument("no pattern: \"*\" is everything"));
         }
-        let patterns: Result<Vec<Pattern>, _> =
-            patterns.iter().map(|pattern| Pattern::new(pattern)).collect();
-        let patterns = patterns.map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let mut wanted = [kinds.is_empty(); Kind::ROWS];
-        for kind in kinds {
-            let known = RowKind::try_from(kind).ok().and_then(rows::kind_of);
-            let kind =
-                known.ok_or_else(|| Status::invalid_argument(format!("there is no row kind {kind}")))?;
-            wanted[kind as usize] = true;
-        }
+        let kinds: Result<Vec<Kind>, Status> = kinds.into_iter().map(kind).collect();
+        let wanted = Selection::new(&self.node.config, &[], &[], &patterns, &kinds?)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
         if interval_ms > INTERVAL_MS_MAX {
             return Err(Status::invalid_argument(format!("interval_ms: at most {INTERVAL_MS_MAX}")));
         }
@@ -125,9 +116,14 @@ impl Service for MarketData {
             Status::resource_exhausted(format!("{max} subscriptions are open: [grpc] subscriptions_max"))
         })?;
         let (sender, receiver) = mpsc::channel(RESPONSES_QUEUED);
-        tokio::spawn(Subscription::new(self.node.clone(), open, patterns, wanted, interval).run(sender));
+        tokio::spawn(Subscription::new(self.node.clone(), open, wanted, interval).run(sender));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
+}
+
+fn kind(kind: i32) -> Result<Kind, Status> {
+    let known = RowKind::try_from(kind).ok().and_then(rows::kind_of);
+    known.ok_or_else(|| Status::invalid_argument(format!("there is no row kind {kind}")))
 }
 
 fn start_of(token: &str, generation: u64) -> Result<u32, Status> {

@@ -11,8 +11,8 @@
 
 use super::rows;
 use crate::node::{Node, OpenSubscription};
-use crate::pattern::Pattern;
 use crate::proto::{SubscribeMode, SubscribeResponse, Update};
+use crate::selection::Selection;
 use dataplane::cache::reader::{Cursor, Next};
 use dataplane::cache::tick::{Definition, INSTRUMENT_NONE, Kind, Session, Tick};
 use std::collections::{BTreeMap, HashMap};
@@ -32,9 +32,7 @@ const LIVENESS_INTERVAL: Duration = Duration::from_millis(100);
 
 pub struct Subscription {
     node: Arc<Node>,
-    patterns: Vec<Pattern>,
-    /// By [`Kind`].
-    wanted: [bool; Kind::ROWS],
+    wanted: Selection,
     /// What matches, with its name.
     members: BTreeMap<u32, String>,
     cursor: Cursor,
@@ -63,14 +61,12 @@ impl Subscription {
     pub fn new(
         node: Arc<Node>,
         open: OpenSubscription,
-        patterns: Vec<Pattern>,
-        wanted: [bool; Kind::ROWS],
+        wanted: Selection,
         interval: Duration,
     ) -> Subscription {
         Subscription {
             cursor: node.reader.cursor(),
             node,
-            patterns,
             wanted,
             members: BTreeMap::new(),
             ahead: HashMap::new(),
@@ -212,8 +208,7 @@ impl Subscription {
     /// Instruments that may match: all of them, unless every pattern is a symbol.
     fn candidates(&self) -> Vec<u32> {
         let reader = &self.node.reader;
-        let exact: Option<Vec<&[u8]>> = self.patterns.iter().map(Pattern::exact).collect();
-        match exact {
+        match self.wanted.symbols() {
             Some(symbols) => {
                 symbols.into_iter().flat_map(|symbol| reader.find(symbol).collect::<Vec<_>>()).collect()
             }
@@ -224,7 +219,7 @@ impl Subscription {
     /// Takes an instrument in, or out, by what it is called now; true = it is new.
     fn see_name(&mut self, instrument: u32, now_ns: u64) -> bool {
         let name = rows::symbol(&self.node, instrument, now_ns)
-            .filter(|name| self.patterns.iter().any(|pattern| pattern.matches(name.as_bytes())));
+            .filter(|name| self.wanted.has_symbol(name.as_bytes()));
         match name {
             Some(name) => self.members.insert(instrument, name).is_none(),
             None => {
@@ -278,8 +273,7 @@ impl Subscription {
         sent: &HashMap<(u32, u8), u64>,
     ) -> Vec<Update> {
         let rows = rows::rows(&self.node, instrument, now_ns);
-        let wanted =
-            rows.iter().zip(self.wanted).filter(|(_, wanted)| *wanted).filter_map(|(row, _)| row.as_ref());
+        let wanted = rows.iter().flatten().filter(|row| self.wanted.has_row(&row.tick));
         let mut updates = Vec::new();
         for row in wanted.filter(|row| row.position >= since) {
             let key = (instrument, row.tick.kind);
@@ -342,7 +336,7 @@ impl Subscription {
         }
         tick.instrument != INSTRUMENT_NONE
             && self.members.contains_key(&tick.instrument)
-            && self.wanted.get(usize::from(tick.kind)).copied().unwrap_or(false)
+            && self.wanted.has_row(tick)
             && !self.is_ahead(position, tick)
     }
 
