@@ -1,5 +1,6 @@
 //! What the `tickplane` command is made of.
 
+pub mod access;
 pub mod client;
 pub mod config;
 pub mod decode;
@@ -24,6 +25,7 @@ pub mod selection;
 pub mod server;
 pub mod service;
 pub mod stop;
+pub mod store;
 pub mod top;
 mod worker;
 

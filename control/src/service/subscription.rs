@@ -14,7 +14,7 @@ use crate::node::{Node, OpenSubscription};
 use crate::proto::{SubscribeMode, SubscribeResponse, Update};
 use crate::selection::Selection;
 use dataplane::cache::reader::{Cursor, Next};
-use dataplane::cache::tick::{Definition, INSTRUMENT_NONE, Kind, Session, Tick};
+use dataplane::cache::tick::{Definition, INSTRUMENT_NONE, Session, Tick};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;

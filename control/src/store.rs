@@ -1,0 +1,205 @@
+//! The store: what operators made, kept on disk beside the record of who made it.
+//!
+//! Values are messages of the gRPC interface, encoded; so an older store is read by a newer node, as an older client is.
+//! A change and its audit record are one transaction, which is on disk (fsync) before the change is answered: after a crash
+//! there is neither a change without its record, nor an answered change that is gone.
+
+use prost::Message;
+use redb::backends::InMemoryBackend;
+use redb::{Database, ReadableTable, TableDefinition};
+use std::path::{Path, PathBuf};
+
+/// Kind and name → message.
+const OBJECTS: TableDefinition<(u8, &str), &[u8]> = TableDefinition::new("objects");
+/// Number → audit record. Nothing here is ever changed or taken out.
+const AUDIT: TableDefinition<u64, &[u8]> = TableDefinition::new("audit");
+const FILE: &str = "tickplane.redb";
+
+/// What kind of thing is kept. The numbers are on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Object {
+    Client = 1,
+    Subscription = 2,
+    Quota = 3,
+    Setting = 4,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{path}: {cause}: name a folder that this node may write, and no other node uses", path = path.display())]
+    Open { path: PathBuf, cause: redb::Error },
+    #[error("the store can't be used: {0}: is the disk full?")]
+    Use(#[from] redb::Error),
+    #[error("the store holds {0:?} that can't be read: was it written by a later version?")]
+    Unreadable(String),
+}
+
+/// What is to be kept, or forgotten, in one transaction.
+#[derive(Clone, Debug, Default)]
+pub struct Changes(Vec<((u8, String), Option<Vec<u8>>)>);
+
+impl Changes {
+    pub fn put(mut self, object: Object, name: &str, message: &impl Message) -> Changes {
+        self.0.push(((object as u8, name.to_owned()), Some(message.encode_to_vec())));
+        self
+    }
+
+    pub fn remove(mut self, object: Object, name: &str) -> Changes {
+        self.0.push(((object as u8, name.to_owned()), None));
+        self
+    }
+}
+
+/// An embedded database in one file; one process at a time has it open.
+#[derive(Debug)]
+pub struct Store {
+    database: Database,
+}
+
+impl Store {
+    /// Opens the store in `folder`, or makes it; the folder must be there.
+    pub fn open(folder: &Path) -> Result<Store, StoreError> {
+        let path = folder.join(FILE);
+        let opened = Database::create(&path).map_err(redb::Error::from);
+        let database = opened.map_err(|cause| StoreError::Open { path, cause })?;
+        Store::with_tables(database)
+    }
+
+    /// A store that is gone when the node ends.
+    pub fn in_memory() -> Result<Store, StoreError> {
+        let database = Database::builder().create_with_backend(InMemoryBackend::new());
+        Store::with_tables(database.map_err(redb::Error::from)?)
+    }
+
+    fn with_tables(database: Database) -> Result<Store, StoreError> {
+        let store = Store { database };
+        store.in_transaction(|_, _| Ok(()))?;
+        Ok(store)
+    }
+
+    /// All objects of a kind, by name.
+    pub fn all<M: Message + Default>(&self, object: Object) -> Result<Vec<(String, M)>, StoreError> {
+        let read = || -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
+            let table = self.database.begin_read()?.open_table(OBJECTS)?;
+            let (from, to) = ((object as u8, ""), (object as u8 + 1, ""));
+            let mut all = Vec::new();
+            for entry in table.range(from..to)? {
+                let (key, value) = entry?;
+                all.push((key.value().1.to_owned(), value.value().to_vec()));
+            }
+            Ok(all)
+        };
+        let decode = |(name, bytes): (String, Vec<u8>)| match M::decode(bytes.as_slice()) {
+            Ok(message) => Ok((name, message)),
+            Err(_) => Err(StoreError::Unreadable(name)),
+        };
+        read()?.into_iter().map(decode).collect()
+    }
+
+    /// Makes the changes together with the record of them, and returns the record's number. They are on disk then.
+    pub fn change(&self, changes: &Changes, record: &impl Message) -> Result<u64, StoreError> {
+        let mut number = 0;
+        self.in_transaction(|objects, audit| {
+            for ((object, name), bytes) in &changes.0 {
+                let key = (*object, name.as_str());
+                match bytes {
+                    Some(bytes) => drop(objects.insert(key, bytes.as_slice())?),
+                    None => drop(objects.remove(key)?),
+                }
+            }
+            number = audit.last()?.map_or(1, |(last, _)| last.value() + 1);
+            audit.insert(number, record.encode_to_vec().as_slice())?;
+            Ok(())
+        })?;
+        Ok(number)
+    }
+
+    /// Up to `max` audit records from number `from` on, with their numbers; the first is number 1.
+    pub fn audit<M: Message + Default>(&self, from: u64, max: usize) -> Result<Vec<(u64, M)>, StoreError> {
+        let read = || -> Result<Vec<(u64, Vec<u8>)>, redb::Error> {
+            let table = self.database.begin_read()?.open_table(AUDIT)?;
+            let mut records = Vec::new();
+            for entry in table.range(from..)?.take(max) {
+                let (number, value) = entry?;
+                records.push((number.value(), value.value().to_vec()));
+            }
+            Ok(records)
+        };
+        let decode = |(number, bytes): (u64, Vec<u8>)| match M::decode(bytes.as_slice()) {
+            Ok(message) => Ok((number, message)),
+            Err(_) => Err(StoreError::Unreadable(format!("audit record {number}"))),
+        };
+        read()?.into_iter().map(decode).collect()
+    }
+
+    fn in_transaction(
+        &self,
+        change: impl FnOnce(&mut Objects<'_>, &mut Audit<'_>) -> Result<(), redb::Error>,
+    ) -> Result<(), StoreError> {
+        let run = || -> Result<(), redb::Error> {
+            let transaction = self.database.begin_write()?;
+            {
+                let mut objects = transaction.open_table(OBJECTS)?;
+                let mut audit = transaction.open_table(AUDIT)?;
+                change(&mut objects, &mut audit)?;
+            }
+            transaction.commit()?;
+            Ok(())
+        };
+        Ok(run()?)
+    }
+}
+
+type Objects<'t> = redb::Table<'t, (u8, &'static str), &'static [u8]>;
+type Audit<'t> = redb::Table<'t, u64, &'static [u8]>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{GetRequest, PromoteRequest};
+
+    fn names(names: &[&str]) -> GetRequest {
+        GetRequest { symbols: names.iter().map(|name| (*name).to_owned()).collect() }
+    }
+
+    fn clients(store: &Store) -> Vec<(String, GetRequest)> {
+        store.all(Object::Client).unwrap()
+    }
+
+    #[test]
+    fn what_was_changed_is_there_when_it_is_opened_again_with_who_did_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let both =
+            Changes::default().put(Object::Client, "b", &names(&["x"])).put(Object::Client, "a", &names(&[]));
+        assert_eq!(store.change(&both, &names(&["ann"])).unwrap(), 1);
+        let other = Changes::default().put(Object::Quota, "b", &names(&["q"]));
+        assert_eq!(store.change(&other, &names(&["bob"])).unwrap(), 2);
+        drop(store);
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(clients(&store), [("a".to_owned(), names(&[])), ("b".to_owned(), names(&["x"]))]);
+        let gone = Changes::default().remove(Object::Client, "a").remove(Object::Client, "never there");
+        assert_eq!(store.change(&gone, &names(&["cy"])).unwrap(), 3);
+        assert_eq!(clients(&store), [("b".to_owned(), names(&["x"]))]);
+        assert_eq!(store.all::<GetRequest>(Object::Quota).unwrap().len(), 1);
+        let records = store.audit::<GetRequest>(2, 9).unwrap();
+        assert_eq!(records, [(2, names(&["bob"])), (3, names(&["cy"]))]);
+        assert_eq!(store.audit::<GetRequest>(1, 1).unwrap(), [(1, names(&["ann"]))]);
+    }
+
+    #[test]
+    fn a_store_that_can_not_be_used_is_told_with_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let error = Store::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(FILE) && error.contains("no other node"), "{error}");
+        drop(store);
+        std::fs::write(folder.path().join(FILE), "not a database").unwrap();
+        assert!(Store::open(folder.path()).is_err());
+        let store = Store::in_memory().unwrap();
+        store.change(&Changes::default().put(Object::Client, "a", &names(&["x"])), &names(&[])).unwrap();
+        let error = store.all::<PromoteRequest>(Object::Client).unwrap_err().to_string();
+        assert!(error.contains("\"a\""), "{error}");
+    }
+}
