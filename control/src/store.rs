@@ -28,25 +28,33 @@ pub enum Object {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("{path}: {cause}: name a folder that this node may write, and no other node uses", path = path.display())]
-    Open { path: PathBuf, cause: redb::Error },
+    Open { path: PathBuf, cause: Box<redb::Error> },
     #[error("the store can't be used: {0}: is the disk full?")]
-    Use(#[from] redb::Error),
+    Use(#[from] Box<redb::Error>),
     #[error("the store holds {0:?} that can't be read: was it written by a later version?")]
     Unreadable(String),
 }
 
 /// What is to be kept, or forgotten, in one transaction.
 #[derive(Clone, Debug, Default)]
-pub struct Changes(Vec<((u8, String), Option<Vec<u8>>)>);
+pub struct Changes(Vec<Change>);
+
+/// `bytes` of none = it is to be forgotten.
+#[derive(Clone, Debug)]
+struct Change {
+    object: Object,
+    name: String,
+    bytes: Option<Vec<u8>>,
+}
 
 impl Changes {
     pub fn put(mut self, object: Object, name: &str, message: &impl Message) -> Changes {
-        self.0.push(((object as u8, name.to_owned()), Some(message.encode_to_vec())));
+        self.0.push(Change { object, name: name.to_owned(), bytes: Some(message.encode_to_vec()) });
         self
     }
 
     pub fn remove(mut self, object: Object, name: &str) -> Changes {
-        self.0.push(((object as u8, name.to_owned()), None));
+        self.0.push(Change { object, name: name.to_owned(), bytes: None });
         self
     }
 }
@@ -61,7 +69,7 @@ impl Store {
     /// Opens the store in `folder`, or makes it; the folder must be there.
     pub fn open(folder: &Path) -> Result<Store, StoreError> {
         let path = folder.join(FILE);
-        let opened = Database::create(&path).map_err(redb::Error::from);
+        let opened = Database::create(&path).map_err(boxed);
         let database = opened.map_err(|cause| StoreError::Open { path, cause })?;
         Store::with_tables(database)
     }
@@ -69,7 +77,7 @@ impl Store {
     /// A store that is gone when the node ends.
     pub fn in_memory() -> Result<Store, StoreError> {
         let database = Database::builder().create_with_backend(InMemoryBackend::new());
-        Store::with_tables(database.map_err(redb::Error::from)?)
+        Store::with_tables(database.map_err(boxed)?)
     }
 
     fn with_tables(database: Database) -> Result<Store, StoreError> {
@@ -80,12 +88,12 @@ impl Store {
 
     /// All objects of a kind, by name.
     pub fn all<M: Message + Default>(&self, object: Object) -> Result<Vec<(String, M)>, StoreError> {
-        let read = || -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
-            let table = self.database.begin_read()?.open_table(OBJECTS)?;
+        let read = || -> Result<Vec<(String, Vec<u8>)>, Box<redb::Error>> {
+            let table = self.database.begin_read().map_err(boxed)?.open_table(OBJECTS).map_err(boxed)?;
             let (from, to) = ((object as u8, ""), (object as u8 + 1, ""));
             let mut all = Vec::new();
-            for entry in table.range(from..to)? {
-                let (key, value) = entry?;
+            for entry in table.range(from..to).map_err(boxed)? {
+                let (key, value) = entry.map_err(boxed)?;
                 all.push((key.value().1.to_owned(), value.value().to_vec()));
             }
             Ok(all)
@@ -101,15 +109,16 @@ impl Store {
     pub fn change(&self, changes: &Changes, record: &impl Message) -> Result<u64, StoreError> {
         let mut number = 0;
         self.in_transaction(|objects, audit| {
-            for ((object, name), bytes) in &changes.0 {
-                let key = (*object, name.as_str());
-                match bytes {
-                    Some(bytes) => drop(objects.insert(key, bytes.as_slice())?),
-                    None => drop(objects.remove(key)?),
-                }
+            for Change { object, name, bytes } in &changes.0 {
+                let key = (*object as u8, name.as_str());
+                let changed = match bytes {
+                    Some(bytes) => objects.insert(key, bytes.as_slice()),
+                    None => objects.remove(key),
+                };
+                changed.map_err(boxed)?;
             }
-            number = audit.last()?.map_or(1, |(last, _)| last.value() + 1);
-            audit.insert(number, record.encode_to_vec().as_slice())?;
+            number = audit.last().map_err(boxed)?.map_or(1, |(last, _)| last.value() + 1);
+            audit.insert(number, record.encode_to_vec().as_slice()).map_err(boxed)?;
             Ok(())
         })?;
         Ok(number)
@@ -117,11 +126,11 @@ impl Store {
 
     /// Up to `max` audit records from number `from` on, with their numbers; the first is number 1.
     pub fn audit<M: Message + Default>(&self, from: u64, max: usize) -> Result<Vec<(u64, M)>, StoreError> {
-        let read = || -> Result<Vec<(u64, Vec<u8>)>, redb::Error> {
-            let table = self.database.begin_read()?.open_table(AUDIT)?;
+        let read = || -> Result<Vec<(u64, Vec<u8>)>, Box<redb::Error>> {
+            let table = self.database.begin_read().map_err(boxed)?.open_table(AUDIT).map_err(boxed)?;
             let mut records = Vec::new();
-            for entry in table.range(from..)?.take(max) {
-                let (number, value) = entry?;
+            for entry in table.range(from..).map_err(boxed)?.take(max) {
+                let (number, value) = entry.map_err(boxed)?;
                 records.push((number.value(), value.value().to_vec()));
             }
             Ok(records)
@@ -135,20 +144,24 @@ impl Store {
 
     fn in_transaction(
         &self,
-        change: impl FnOnce(&mut Objects<'_>, &mut Audit<'_>) -> Result<(), redb::Error>,
+        change: impl FnOnce(&mut Objects<'_>, &mut Audit<'_>) -> Result<(), Box<redb::Error>>,
     ) -> Result<(), StoreError> {
-        let run = || -> Result<(), redb::Error> {
-            let transaction = self.database.begin_write()?;
+        let run = || -> Result<(), Box<redb::Error>> {
+            let transaction = self.database.begin_write().map_err(boxed)?;
             {
-                let mut objects = transaction.open_table(OBJECTS)?;
-                let mut audit = transaction.open_table(AUDIT)?;
+                let mut objects = transaction.open_table(OBJECTS).map_err(boxed)?;
+                let mut audit = transaction.open_table(AUDIT).map_err(boxed)?;
                 change(&mut objects, &mut audit)?;
             }
-            transaction.commit()?;
+            transaction.commit().map_err(boxed)?;
             Ok(())
         };
         Ok(run()?)
     }
+}
+
+fn boxed(error: impl Into<redb::Error>) -> Box<redb::Error> {
+    Box::new(error.into())
 }
 
 type Objects<'t> = redb::Table<'t, (u8, &'static str), &'static [u8]>;
