@@ -4,6 +4,7 @@
 //! log at the next *position* and stored into the table's row of its (instrument, kind).
 
 pub mod cell;
+pub mod delayed;
 mod directory;
 pub mod follower;
 pub mod reader;
