@@ -4,6 +4,7 @@ pub mod access;
 pub mod client;
 pub mod config;
 pub mod decode;
+pub mod delayed;
 pub mod demo;
 pub mod doctor;
 pub mod election;

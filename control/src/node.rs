@@ -1,6 +1,7 @@
 //! The node as its services see it: the cache, the counters, and what is going on.
 
 use crate::config::Config;
+use crate::delayed::{DelayError, Delays};
 use crate::runner::GroupAccess;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::tick::Session;
@@ -12,23 +13,24 @@ use drivers::clock::SystemClock;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// What all services share.
 pub struct Node {
-    pub config: Config,
+    pub config: Arc<Config>,
     pub reader: Reader<'static>,
     pub telemetry: Arc<Telemetry>,
     pub region_bytes: usize,
     pub started_ns: u64,
-    pub delivery: Delivery,
+    pub delivery: Arc<Delivery>,
     /// The log's tail, as the notifier last saw it.
     pub tail: watch::Receiver<u64>,
     /// True once the node is to end.
     pub stopping: watch::Receiver<bool>,
     pub group: GroupAccess,
-    rates: Mutex<Rates>,
+    rates: Arc<Mutex<Rates>>,
+    delays: Delays,
 }
 
 /// What was handed to subscribers; counted by the one thread on which the services run.
@@ -61,17 +63,45 @@ impl Node {
         group: GroupAccess,
     ) -> Node {
         Node {
-            config,
+            config: Arc::new(config),
             reader,
             telemetry,
             region_bytes,
             started_ns: SystemClock.unix_ns(),
-            delivery: Delivery::default(),
+            delivery: Arc::default(),
             tail,
             stopping,
             group,
-            rates: Mutex::default(),
+            rates: Arc::default(),
+            delays: Delays::default(),
         }
+    }
+
+    /// The same node with another cache.
+    pub fn with_cache(
+        &self,
+        reader: Reader<'static>,
+        region_bytes: usize,
+        tail: watch::Receiver<u64>,
+    ) -> Node {
+        Node {
+            config: self.config.clone(),
+            reader,
+            telemetry: self.telemetry.clone(),
+            region_bytes,
+            started_ns: self.started_ns,
+            delivery: self.delivery.clone(),
+            tail,
+            stopping: self.stopping.clone(),
+            group: self.group.clone(),
+            rates: self.rates.clone(),
+            delays: Delays::default(),
+        }
+    }
+
+    /// The node as it was `delay` ago.
+    pub fn as_it_was(self: &Arc<Self>, delay: Duration) -> Result<Arc<Node>, DelayError> {
+        self.delays.view(self, delay)
     }
 
     /// `CLOCK_MONOTONIC`, by which rows are judged.

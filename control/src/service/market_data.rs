@@ -2,6 +2,8 @@
 
 use super::rows;
 use super::subscription::Subscription;
+use crate::access::Caller;
+use crate::delayed::DelayError;
 use crate::node::Node;
 use crate::pattern::Pattern;
 use crate::proto::market_data_server::MarketData as Service;
@@ -31,17 +33,25 @@ impl MarketData {
     pub fn new(node: Arc<Node>) -> MarketData {
         MarketData { node }
     }
+
+    /// The node as the caller may see it.
+    fn seen_by<T>(&self, request: &Request<T>) -> Result<Arc<Node>, Status> {
+        self.node.as_it_was(Caller::of(request).entitlement.delay).map_err(|error| match error {
+            DelayError::NotYet { .. } => Status::unavailable(error.to_string()),
+            _ => Status::resource_exhausted(error.to_string()),
+        })
+    }
 }
 
 #[tonic::async_trait]
 impl Service for MarketData {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+        let node = &self.seen_by(&request)?;
         let symbols = request.into_inner().symbols;
         if !(1..=NAMES_MAX).contains(&symbols.len()) {
             let message = format!("{} symbols: ask for 1 to {NAMES_MAX}", symbols.len());
             return Err(Status::invalid_argument(message));
         }
-        let node = &self.node;
         let (now_ns, position) = (node.now_ns(), node.reader.tail());
         let mut instruments = Vec::with_capacity(symbols.len());
         for symbol in symbols {
@@ -61,6 +71,7 @@ impl Service for MarketData {
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
+        let node = &self.seen_by(&request)?;
         let ListRequest { pattern, page_size, page_token } = request.into_inner();
         let pattern = if pattern.is_empty() { "*" } else { &pattern };
         let pattern = Pattern::new(pattern).map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -69,7 +80,6 @@ impl Service for MarketData {
             1..=10_000 => page_size as usize,
             _ => return Err(Status::invalid_argument("page_size: at most 10000")),
         };
-        let node = &self.node;
         let generation = node.reader.generation();
         let start = match page_token.as_str() {
             "" => 0,
@@ -100,23 +110,24 @@ impl Service for MarketData {
         &self,
         request: Request<SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let node = self.seen_by(&request)?;
         let SubscribeRequest { patterns, kinds, interval_ms } = request.into_inner();
         if patterns.is_empty() {
             return Err(Status::invalid_argument("no pattern: \"*\" is everything"));
         }
         let kinds: Result<Vec<Kind>, Status> = kinds.into_iter().map(kind).collect();
-        let wanted = Selection::new(&self.node.config, &[], &[], &patterns, &kinds?)
+        let wanted = Selection::new(&node.config, &[], &[], &patterns, &kinds?)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         if interval_ms > INTERVAL_MS_MAX {
             return Err(Status::invalid_argument(format!("interval_ms: at most {INTERVAL_MS_MAX}")));
         }
         let interval = Duration::from_millis(interval_ms.into());
-        let open = self.node.open_subscription().ok_or_else(|| {
-            let max = self.node.config.grpc.subscriptions_max;
+        let open = node.open_subscription().ok_or_else(|| {
+            let max = node.config.grpc.subscriptions_max;
             Status::resource_exhausted(format!("{max} subscriptions are open: [grpc] subscriptions_max"))
         })?;
         let (sender, receiver) = mpsc::channel(RESPONSES_QUEUED);
-        tokio::spawn(Subscription::new(self.node.clone(), open, wanted, interval).run(sender));
+        tokio::spawn(Subscription::new(node, open, wanted, interval).run(sender));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
