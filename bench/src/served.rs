@@ -9,6 +9,7 @@ use control::client::{ServerArgs, block_on};
 use control::config::Config;
 use control::runner::GroupAccess;
 use control::runner::{ServedCache, serve_cache};
+use control::settings::Settings;
 use control::top::{self, TopArgs};
 use control::{server, stop};
 use dataplane::cache::reader::Reader;
@@ -116,7 +117,8 @@ fn serve(cache: ServedCache, core: usize, address: mpsc::Sender<String>, end: &A
     runtime.block_on(async {
         let listeners = server::bind(&config).await.unwrap_or_else(|error| panic!("{error}"));
         address.send(format!("http://{}", listeners.grpc_address())).expect("it is waited for");
-        let served = serve_cache(config, listeners, cache, stop::requested(end));
+        let settings = Settings::new(Arc::new(config), None);
+        let served = serve_cache(settings, listeners, cache, stop::requested(end));
         served.await.unwrap_or_else(|error| panic!("{error}"));
     });
 }

@@ -1,6 +1,7 @@
-//! The terminal clients: `get`, `watch`, `status`, `verify`, `cluster`, and those that change a group.
+//! The terminal clients: `get`, `watch`, `status`, `verify`, `cluster`, `config`, and those that change a group.
 
 pub mod cluster;
+pub mod config;
 pub mod get;
 pub mod group;
 pub mod status;

@@ -1,6 +1,6 @@
 //! What a polling thread does when there is nothing to do.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Rounds without work before a thread idles.
@@ -9,7 +9,7 @@ const IDLE_ROUNDS: u32 = 64;
 const NAP: Duration = Duration::from_micros(50);
 
 /// How a thread idles.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Idle {
     /// Polls on: the shortest latency, a whole core.

@@ -1,7 +1,7 @@
 //! The `tickplane` command.
 
 use clap::{Parser, Subcommand};
-use control::client::{self, cluster, get, group, status, verify, watch};
+use control::client::{self, cluster, config, get, group, status, verify, watch};
 use control::decode::{self, DecodeArgs};
 use control::demo::{self, DemoArgs};
 use control::doctor::{self, DoctorArgs};
@@ -32,6 +32,7 @@ enum Command {
     Watch(watch::WatchArgs),
     Status(status::StatusArgs),
     Cluster(cluster::ClusterArgs),
+    Config(config::ConfigArgs),
     Promote(group::PromoteArgs),
     #[command(name = "handover")]
     HandOver(group::HandOverArgs),
@@ -94,6 +95,7 @@ fn run(command: Command) -> (&'static str, Result<ExitCode, String>) {
             let stop = stop::on_signals();
             ("cluster", client::block_on(cluster::run(&args, &stop)).map_err(text))
         }
+        Command::Config(args) => ("config", client::block_on(config::run(&args)).map_err(text)),
         Command::Promote(args) => ("promote", client::block_on(group::promote(&args)).map_err(text)),
         Command::HandOver(args) => ("handover", client::block_on(group::hand_over(&args)).map_err(text)),
         Command::Peer(args) => ("peer", client::block_on(group::peer(&args)).map_err(text)),

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::delayed::{DelayError, Delays};
 use crate::runner::GroupAccess;
+use crate::settings::Settings;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::tick::Session;
 use dataplane::counters::Counter;
@@ -18,7 +19,10 @@ use tokio::sync::watch;
 
 /// What all services share.
 pub struct Node {
+    /// What the node began with.
     pub config: Arc<Config>,
+    /// What of it has changed since.
+    pub settings: Arc<Settings>,
     pub reader: Reader<'static>,
     pub telemetry: Arc<Telemetry>,
     pub region_bytes: usize,
@@ -38,6 +42,8 @@ pub struct Node {
 pub struct Delivery {
     /// Subscriptions that are open now.
     pub subscriptions: AtomicUsize,
+    /// Subscriptions that may be open at once.
+    pub subscriptions_max: AtomicUsize,
     pub delivered: Counter,
     pub conflated: Counter,
     /// A tick can be read in the cache → it is handed to a subscriber's connection.
@@ -54,7 +60,7 @@ struct Rates {
 
 impl Node {
     pub fn new(
-        config: Config,
+        mut settings: Settings,
         reader: Reader<'static>,
         telemetry: Arc<Telemetry>,
         region_bytes: usize,
@@ -62,13 +68,22 @@ impl Node {
         stopping: watch::Receiver<bool>,
         group: GroupAccess,
     ) -> Node {
+        let (config, _) = settings.current();
+        let delivery = Arc::new(Delivery::default());
+        delivery.subscriptions_max.store(config.grpc.subscriptions_max, Ordering::Relaxed);
+        let limited = delivery.clone();
+        settings.on_change("grpc.subscriptions_max", move |config| {
+            limited.subscriptions_max.store(config.grpc.subscriptions_max, Ordering::Relaxed);
+            Ok(())
+        });
         Node {
-            config: Arc::new(config),
+            config,
+            settings: Arc::new(settings),
             reader,
             telemetry,
             region_bytes,
             started_ns: SystemClock.unix_ns(),
-            delivery: Arc::default(),
+            delivery,
             tail,
             stopping,
             group,
@@ -86,6 +101,7 @@ impl Node {
     ) -> Node {
         Node {
             config: self.config.clone(),
+            settings: self.settings.clone(),
             reader,
             telemetry: self.telemetry.clone(),
             region_bytes,
@@ -159,7 +175,7 @@ impl Node {
 
     /// Takes a place for one more subscription, or tells that there is none.
     pub fn open_subscription(self: &Arc<Self>) -> Option<OpenSubscription> {
-        let max = self.config.grpc.subscriptions_max;
+        let max = self.delivery.subscriptions_max.load(Ordering::Relaxed);
         let open = |open: usize| (open < max).then_some(open + 1);
         let opened =
             self.delivery.subscriptions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, open).is_ok();

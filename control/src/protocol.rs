@@ -6,7 +6,7 @@ use dataplane::feed::itch50::Midnight;
 use dataplane::feed::transport::{self, IexTp, Moldudp64, Transport};
 
 /// What a feed speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// Nasdaq TotalView-ITCH 5.0 over MoldUDP64

@@ -2,10 +2,12 @@
 
 use crate::config::{Config, ConfigError, ReplicaConfig};
 use crate::election::{Election, ElectionError};
+use crate::log::Log;
 use crate::node::Node;
 use crate::port::{self, AnyPort, PortError};
 use crate::replica::{self, Lead, Member, Orders, OwnRegion, ReplicaError, TermFile, View};
 use crate::server::{self, Listeners, ServerError};
+use crate::settings::{Settings, SettingsError};
 use crate::stop;
 use crate::worker::{make_worker, start_worker};
 use dataplane::cache::cell::Cell;
@@ -105,39 +107,25 @@ pub fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
         println!("good: {} ports, {} feeds", config.ports.len(), config.feeds.len());
         return Ok(());
     }
-    start_log(&config)?;
+    let log = Log::start(&config.log).map_err(RunError::Log)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(config, stop))
+    let config = Arc::new(config);
+    let mut settings = Settings::new(config.clone(), args.config.clone());
+    settings.on_change("log", move |config| log.set(&config.log));
+    runtime.block_on(serve(&config, settings, stop))
 }
 
-fn start_log(config: &Config) -> Result<(), RunError> {
-    use tracing_subscriber::EnvFilter;
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(told) if !told.is_empty() => told,
-        _ => config.log.level.clone(),
-    };
-    let filter = EnvFilter::try_new(&filter).map_err(|error| RunError::Log(error.to_string()))?;
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    // A second start in one process (tests) keeps the first one's log.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours)
-        .try_init();
-    Ok(())
-}
-
-async fn serve(config: Config, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
+async fn serve(config: &Config, settings: Settings, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
     // Ports first: DPDK wants its huge pages before anyone else takes them. A copy has none.
-    let ports = if config.is_copy() { Vec::new() } else { port::open_all(&config)? };
-    let listeners = server::bind(&config).await?;
+    let ports = if config.is_copy() { Vec::new() } else { port::open_all(config)? };
+    let listeners = server::bind(config).await?;
     let path = config.region_path();
     let layout = config.layout();
     let mut mapping = RegionMapping::create(&path, layout.cells())?;
     let cells = mapping.leak();
     let end = Arc::new(AtomicBool::new(false));
     let mapping = Arc::new(mapping);
-    let filling = start_filling(&config, ports, &mapping, cells, &end).inspect_err(|_| {
+    let filling = start_filling(config, ports, &mapping, cells, &end).inspect_err(|_| {
         end.store(true, Ordering::Relaxed);
     })?;
     let reader = Reader::open(cells).expect("it was laid out just now");
@@ -165,7 +153,7 @@ async fn serve(config: Config, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
         // Rows are stale from here on; then everybody is told.
         end.store(true, Ordering::Relaxed);
     };
-    let served = serve_cache(config, listeners, cache, ended).await;
+    let served = serve_cache(settings, listeners, cache, ended).await;
     end.store(true, Ordering::Relaxed);
     let join_all = move || threads.into_iter().all(|thread| thread.join().is_ok());
     let joined = tokio::task::spawn_blocking(join_all).await;
@@ -194,7 +182,7 @@ pub struct GroupAccess {
 
 /// Serves a cache until `ended`; then everybody is told, and connections end in order.
 pub async fn serve_cache(
-    config: Config,
+    settings: Settings,
     listeners: Listeners,
     cache: ServedCache,
     ended: impl Future<Output = ()>,
@@ -204,16 +192,37 @@ pub async fn serve_cache(
     let (stopping_sender, stopping) = watch::channel(false);
     let notifier_end = Arc::new(AtomicBool::new(false));
     let notifier = start_notifier(reader, tail_sender, notifier_end.clone())?;
-    let node = Arc::new(Node::new(config, reader, telemetry, region_bytes, tail, stopping, group));
+    let node = Arc::new(Node::new(settings, reader, telemetry, region_bytes, tail, stopping, group));
     let ended = async {
         ended.await;
         stopping_sender.send_replace(true);
     };
+    let reloader = tokio::spawn(reload_on_hangup(node.clone()));
     let served = server::serve(node, listeners, ended).await;
+    reloader.abort();
     notifier_end.store(true, Ordering::Relaxed);
     let joined = tokio::task::spawn_blocking(move || notifier.join()).await;
     served?;
     if matches!(joined, Ok(Ok(()))) { Ok(()) } else { Err(RunError::NotifierEnded) }
+}
+
+/// SIGHUP: the file was changed.
+async fn reload_on_hangup(node: Arc<Node>) {
+    let hangup = stop::on_hangup();
+    loop {
+        stop::requested(&hangup).await;
+        hangup.store(false, Ordering::Relaxed);
+        match node.settings.reload() {
+            Ok(differences) => {
+                let keys: Vec<&str> = differences.iter().map(|one| one.key.as_str()).collect();
+                tracing::info!("configuration read again: {} keys changed: {}", keys.len(), keys.join(", "));
+            }
+            Err(SettingsError::NoFile) => {
+                tracing::warn!("SIGHUP: there is no configuration file to read again")
+            }
+            Err(error) => tracing::error!("the configuration stays as it is: {error}"),
+        }
+    }
 }
 
 /// Who fills the cache, and sends it to others.

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::node::Node;
+use crate::proto::admin_server::AdminServer;
 use crate::proto::cluster_server::ClusterServer;
 use crate::proto::feeds_server::FeedsServer;
 use crate::proto::market_data_server::MarketDataServer;
@@ -80,6 +81,7 @@ pub async fn serve(
         .add_service(market_data)
         .add_service(TelemetryServer::new(service::telemetry::Telemetry::new(node.clone())))
         .add_service(FeedsServer::new(service::feeds::Feeds::new(node.clone())))
+        .add_service(AdminServer::new(service::admin::Admin::new(node.clone())))
         .add_service(ClusterServer::new(service::cluster::Cluster::new(node.clone())))
         .add_service(NodeServer::new(service::node::NodeService::new(node.clone())));
 

@@ -1,5 +1,6 @@
 //! The gRPC services.
 
+pub mod admin;
 pub mod cluster;
 pub mod feeds;
 pub mod market_data;

@@ -1,6 +1,6 @@
-//! The wish to stop, by SIGINT or SIGTERM.
+//! Signals: the wish to stop, by SIGINT or SIGTERM, and that to read the configuration again, by SIGHUP.
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,6 +14,13 @@ pub fn on_signals() -> Arc<AtomicBool> {
         signal_hook::flag::register(signal, stop.clone()).expect("SIGINT and SIGTERM may be handled");
     }
     stop
+}
+
+/// From now on SIGHUP sets the flag, rather than end the process.
+pub fn on_hangup() -> Arc<AtomicBool> {
+    let hangup = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGHUP, hangup.clone()).expect("SIGHUP may be handled");
+    hangup
 }
 
 /// Waits until the flag is set.

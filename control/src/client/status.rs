@@ -116,7 +116,8 @@ fn json_of(overview: &Overview) -> Value {
         "worker": { "core": worker.core, "idle": worker.idle, "counters": worker.counters },
         "role": cluster::role_name(overview.cluster.role), "term": overview.cluster.term,
         "lag_ticks": cluster::lag_ticks(&overview.cluster),
-        "subscriptions": node.subscriptions, "delivered": node.delivered, "conflated": node.conflated,
+        "subscriptions": node.subscriptions, "subscriptions_max": node.subscriptions_max,
+        "delivered": node.delivered, "conflated": node.conflated,
         "ports": ports.collect::<Vec<_>>(), "feeds": feeds.collect::<Vec<_>>(),
         "latencies": latencies.collect::<Vec<_>>(),
     })

@@ -6,7 +6,7 @@ use dataplane::limits::LOG_TICKS_MAX;
 use dataplane::replica::PrimaryLimits;
 use dataplane::time::NS_PER_MS;
 use drivers::tcp_link::Identity;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ pub const PEERS_MAX: usize = 8;
 const VALID_FOR_MS_DEFAULT: u64 = 100;
 const WINDOW_TICKS_DEFAULT: u64 = 65_536;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReplicaRole {
     /// Takes the feeds in, and sends what it publishes to its standbys; unless one of its peers is the primary already.
@@ -26,7 +26,7 @@ pub enum ReplicaRole {
     Elected,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplicaConfig {
     pub role: ReplicaRole,
@@ -56,7 +56,7 @@ pub struct ReplicaConfig {
 }
 
 /// Another node of the group.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PeerConfig {
     /// Its `node`.
@@ -66,7 +66,7 @@ pub struct PeerConfig {
 }
 
 /// An RDMA device.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RdmaConfig {
     /// Its name, as `rdma link` shows it.
@@ -82,7 +82,7 @@ fn default_rdma_port() -> u8 {
 }
 
 /// What a node shows to its peers; all are PEM files.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
     /// A certificate that names this node (its `node`) as a DNS name, good for both ends of a connection.
@@ -94,7 +94,7 @@ pub struct TlsConfig {
 }
 
 /// The service in which a group elects its primary.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct EtcdConfig {
     /// Such as `http://10.0.0.1:2379`.

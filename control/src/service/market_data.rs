@@ -14,6 +14,7 @@ use crate::selection::{NAMES_MAX, Selection};
 use dataplane::cache::tick::Kind;
 use dataplane::limits::SYMBOL_BYTES_MAX;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -123,7 +124,7 @@ impl Service for MarketData {
         }
         let interval = Duration::from_millis(interval_ms.into());
         let open = node.open_subscription().ok_or_else(|| {
-            let max = node.config.grpc.subscriptions_max;
+            let max = node.delivery.subscriptions_max.load(Ordering::Relaxed);
             Status::resource_exhausted(format!("{max} subscriptions are open: [grpc] subscriptions_max"))
         })?;
         let (sender, receiver) = mpsc::channel(RESPONSES_QUEUED);

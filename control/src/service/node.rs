@@ -51,7 +51,7 @@ pub fn status(node: &Node) -> GetStatusResponse {
         // A copy opens none of those that are configured.
         ports: (0..node.telemetry.ports.len()).map(|index| port(node, index)).collect(),
         subscriptions: delivery.subscriptions.load(Ordering::Relaxed) as u32,
-        subscriptions_max: config.grpc.subscriptions_max as u32,
+        subscriptions_max: delivery.subscriptions_max.load(Ordering::Relaxed) as u32,
         delivered: delivery.delivered.get(),
         conflated: delivery.conflated.get(),
     }

@@ -6,6 +6,7 @@ use control::proto::market_data_client::MarketDataClient;
 use control::proto::{RowKind, SubscribeRequest, SubscribeResponse, update};
 use control::runner::GroupAccess;
 use control::server;
+use control::settings::Settings;
 use dataplane::cache::cell::Cell;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::region::Layout;
@@ -82,7 +83,15 @@ impl Desk {
         let (grpc, metrics) = (listeners.grpc_address(), listeners.metrics_address().unwrap());
         let reader = Reader::open(cells).unwrap();
         let group = GroupAccess::default();
-        let node = Node::new(config, reader, telemetry.clone(), bytes, tail_seen, stopping_seen, group);
+        let node = Node::new(
+            Settings::new(Arc::new(config), None),
+            reader,
+            telemetry.clone(),
+            bytes,
+            tail_seen,
+            stopping_seen,
+            group,
+        );
         let served = tokio::spawn(async move {
             server::serve(Arc::new(node), listeners, std::future::pending()).await.unwrap();
         });

@@ -1,0 +1,71 @@
+//! `Admin`: the configuration of the node that runs.
+
+use crate::node::Node;
+use crate::proto::admin_server::Admin as Service;
+use crate::proto::{ApplyRequest, ApplyResponse, ConfigDifference, GetConfigRequest, GetConfigResponse};
+use crate::settings::{self, Difference, SettingsError};
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+/// No configuration is as long.
+const TOML_BYTES_MAX: usize = 1 << 20;
+
+pub struct Admin {
+    node: Arc<Node>,
+}
+
+impl Admin {
+    pub fn new(node: Arc<Node>) -> Admin {
+        Admin { node }
+    }
+}
+
+fn refusal(error: &SettingsError) -> Status {
+    let text = error.to_string();
+    match error {
+        SettingsError::Config(_) => Status::invalid_argument(text),
+        SettingsError::Revision { .. } => Status::aborted(text),
+        _ => Status::failed_precondition(text),
+    }
+}
+
+impl From<Difference> for ConfigDifference {
+    fn from(Difference { key, from, to, is_live }: Difference) -> ConfigDifference {
+        ConfigDifference { key, from, to, is_live }
+    }
+}
+
+#[tonic::async_trait]
+impl Service for Admin {
+    async fn get_config(
+        &self,
+        _request: Request<GetConfigRequest>,
+    ) -> Result<Response<GetConfigResponse>, Status> {
+        let settings = &self.node.settings;
+        let (config, revision) = settings.current();
+        Ok(Response::new(GetConfigResponse {
+            toml: settings::text(&config),
+            file: settings.file().map(|file| file.display().to_string()).unwrap_or_default(),
+            live_keys: settings.live_keys().into_iter().map(str::to_owned).collect(),
+            revision,
+        }))
+    }
+
+    async fn apply(&self, request: Request<ApplyRequest>) -> Result<Response<ApplyResponse>, Status> {
+        let ApplyRequest { toml, dry_run, revision } = request.into_inner();
+        if toml.len() > TOML_BYTES_MAX {
+            return Err(Status::invalid_argument(format!("toml: at most {TOML_BYTES_MAX} bytes")));
+        }
+        let settings = &self.node.settings;
+        let differences = match dry_run {
+            true => settings.compare(&toml),
+            false => settings.apply(&toml, revision),
+        };
+        let differences = differences.map_err(|error| refusal(&error))?;
+        Ok(Response::new(ApplyResponse {
+            differences: differences.into_iter().map(Into::into).collect(),
+            applied: !dry_run,
+            revision: settings.current().1,
+        }))
+    }
+}

@@ -1,0 +1,321 @@
+//! The configuration while the node runs: what it is, and what of it can change without a restart.
+//!
+//! Whoever can take a change at once says so by [`Settings::on_change`]. A new configuration is taken as a whole or not at
+//! all: it is checked as at the start, each key that differs must be one that somebody takes, and if one of them refuses,
+//! those before it get the old one back.
+
+use crate::config::{Config, ConfigError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use toml::Value;
+
+/// One key that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// As in `grpc.subscriptions_max`; elements of a list go by their `name`: `feeds.nasdaq.orders_max`.
+    pub key: String,
+    /// As TOML; `None` = it is not there.
+    pub from: Option<String>,
+    pub to: Option<String>,
+    /// It takes effect at once; else at the next start.
+    pub is_live: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("{keys}: can't change while the node runs: change the file, and restart it")]
+    NotLive { keys: String },
+    #[error("the configuration is at revision {now}, not {expected}: read it again, and apply to that")]
+    Revision { now: u64, expected: u64 },
+    #[error(
+        "the node runs without a configuration file, so nothing could be kept: start it with --config FILE"
+    )]
+    NoFile,
+    #[error("{path}: {cause}: the node must be able to write it and its folder", path = path.display())]
+    Write { path: PathBuf, cause: std::io::Error },
+    #[error("{key}: {message}")]
+    Refused { key: &'static str, message: String },
+}
+
+type Take = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
+
+/// Who takes changes of a key, and of all below it.
+struct Live {
+    key: &'static str,
+    take: Take,
+}
+
+/// What runs now.
+struct Running {
+    config: Arc<Config>,
+    /// Grows with each change.
+    revision: u64,
+}
+
+pub struct Settings {
+    running: Mutex<Running>,
+    file: Option<PathBuf>,
+    live: Vec<Live>,
+}
+
+impl Settings {
+    /// `file` is where `config` came from, and where changes are kept.
+    pub fn new(config: Arc<Config>, file: Option<PathBuf>) -> Settings {
+        Settings { running: Mutex::new(Running { config, revision: 1 }), file, live: Vec::new() }
+    }
+
+    /// From now on `key` can change, and so can what is below it: `take` makes it so, or refuses and changes nothing.
+    pub fn on_change(
+        &mut self,
+        key: &'static str,
+        take: impl Fn(&Config) -> Result<(), String> + Send + Sync + 'static,
+    ) {
+        self.live.push(Live { key, take: Box::new(take) });
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// What runs now, and its revision.
+    pub fn current(&self) -> (Arc<Config>, u64) {
+        let running = self.running();
+        (running.config.clone(), running.revision)
+    }
+
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// The keys that can change while the node runs.
+    pub fn live_keys(&self) -> Vec<&'static str> {
+        self.live.iter().map(|live| live.key).collect()
+    }
+
+    /// What would change.
+    pub fn compare(&self, text: &str) -> Result<Vec<Difference>, SettingsError> {
+        let config = self.parse(text)?;
+        Ok(self.differences(&self.running().config, &config))
+    }
+
+    /// Changes to the configuration `text`, which replaces the file's. `revision` is what it was made from; 0 = whatever.
+    pub fn apply(&self, text: &str, revision: u64) -> Result<Vec<Difference>, SettingsError> {
+        let config = self.parse(text)?;
+        let file = self.file.as_deref().ok_or(SettingsError::NoFile)?;
+        self.change(config, revision, || {
+            replace(file, text).map_err(|cause| SettingsError::Write { path: file.to_owned(), cause })
+        })
+    }
+
+    /// Changes to what the file now says.
+    pub fn reload(&self) -> Result<Vec<Difference>, SettingsError> {
+        let file = self.file.as_deref().ok_or(SettingsError::NoFile)?;
+        self.change(Config::read(file)?, 0, || Ok(()))
+    }
+
+    fn parse(&self, text: &str) -> Result<Config, SettingsError> {
+        Ok(Config::parse(self.file.as_deref().unwrap_or(Path::new("configuration")), text)?)
+    }
+
+    fn change(
+        &self,
+        config: Config,
+        revision: u64,
+        keep: impl FnOnce() -> Result<(), SettingsError>,
+    ) -> Result<Vec<Difference>, SettingsError> {
+        let mut running = self.running();
+        if revision != 0 && revision != running.revision {
+            return Err(SettingsError::Revision { now: running.revision, expected: revision });
+        }
+        let differences = self.differences(&running.config, &config);
+        let fixed: Vec<&str> =
+            differences.iter().filter(|one| !one.is_live).map(|one| one.key.as_str()).collect();
+        if !fixed.is_empty() {
+            return Err(SettingsError::NotLive { keys: fixed.join(", ") });
+        }
+        let touched = |live: &&Live| differences.iter().any(|one| is_below(&one.key, live.key));
+        let mut taken = Vec::new();
+        let take_all = || {
+            for live in self.live.iter().filter(touched) {
+                (live.take)(&config).map_err(|message| SettingsError::Refused { key: live.key, message })?;
+                taken.push(live);
+            }
+            keep()
+        };
+        if let Err(error) = take_all() {
+            for live in taken {
+                if let Err(message) = (live.take)(&running.config) {
+                    tracing::error!("{}: what was before is not taken back: {message}", live.key);
+                }
+            }
+            return Err(error);
+        }
+        if !differences.is_empty() {
+            *running = Running { config: Arc::new(config), revision: running.revision + 1 };
+        }
+        Ok(differences)
+    }
+
+    fn differences(&self, from: &Config, to: &Config) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        compare("", Some(&value(from)), Some(&value(to)), &mut differences);
+        for one in &mut differences {
+            one.is_live = self.live.iter().any(|live| is_below(&one.key, live.key));
+        }
+        differences
+    }
+}
+
+fn value(config: &Config) -> Value {
+    Value::try_from(config).expect("what came from TOML can be TOML")
+}
+
+/// The whole configuration with all defaults.
+pub fn text(config: &Config) -> String {
+    toml::to_string(config).expect("what came from TOML can be TOML")
+}
+
+fn is_below(key: &str, above: &str) -> bool {
+    key.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn compare(key: &str, from: Option<&Value>, to: Option<&Value>, differences: &mut Vec<Difference>) {
+    let parts = |value: Option<&Value>| value.and_then(parts).unwrap_or_default();
+    if from == to {
+        return;
+    }
+    let (before, after) = (parts(from), parts(to));
+    if before.is_empty() && after.is_empty() {
+        let text = |value: Option<&Value>| value.map(Value::to_string);
+        differences.push(Difference { key: key.to_owned(), from: text(from), to: text(to), is_live: false });
+        return;
+    }
+    let find = |all: &[(String, Value)], name: &str| {
+        all.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone())
+    };
+    let added = after.iter().filter(|(name, _)| find(&before, name).is_none());
+    for (name, _) in before.iter().chain(added) {
+        let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+        compare(&key, find(&before, name).as_ref(), find(&after, name).as_ref(), differences);
+    }
+}
+
+/// The parts of a table, or of a list of tables, by name; `None` = it has none.
+fn parts(value: &Value) -> Option<Vec<(String, Value)>> {
+    match value {
+        Value::Table(table) => Some(table.iter().map(|(key, value)| (key.clone(), value.clone())).collect()),
+        Value::Array(list) if list.iter().any(Value::is_table) => {
+            let name = |(index, value): (usize, &Value)| {
+                let name = value.get("name").and_then(Value::as_str);
+                (name.map_or_else(|| index.to_string(), str::to_owned), value.clone())
+            };
+            Some(list.iter().enumerate().map(name).collect())
+        }
+        _ => None,
+    }
+}
+
+/// Replaces a file as a whole: a crash leaves the old one or the new one.
+fn replace(file: &Path, text: &str) -> std::io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
+    fresh.write_all(text.as_bytes())?;
+    fresh.as_file().set_permissions(std::fs::metadata(file)?.permissions())?;
+    fresh.as_file().sync_all()?;
+    fresh.persist(file)?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const TEXT: &str = include_str!("../../configs/embedded.toml");
+
+    struct Desk {
+        settings: Settings,
+        taken: Arc<AtomicUsize>,
+        _folder: tempfile::TempDir,
+    }
+
+    fn desk() -> Desk {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("node.toml");
+        std::fs::write(&file, TEXT).unwrap();
+        let config = Config::read(&file).unwrap();
+        let taken = Arc::new(AtomicUsize::new(config.grpc.subscriptions_max));
+        let mut settings = Settings::new(Arc::new(config), Some(file));
+        let seen = taken.clone();
+        settings.on_change("grpc.subscriptions_max", move |config| {
+            seen.store(config.grpc.subscriptions_max, Ordering::Relaxed);
+            Ok(())
+        });
+        settings.on_change("log", |config| match config.log.level.as_str() {
+            "bad" => Err("there is no such level".to_owned()),
+            _ => Ok(()),
+        });
+        Desk { settings, taken, _folder: folder }
+    }
+
+    fn with(from: &str, to: &str) -> String {
+        assert!(TEXT.contains(from), "{from}");
+        TEXT.replacen(from, to, 1)
+    }
+
+    const MAX: &str = "subscriptions_max = 256";
+
+    #[test]
+    fn a_change_of_what_is_live_takes_effect_and_is_kept() {
+        let desk = desk();
+        let text = with(MAX, "subscriptions_max = 9");
+        let found = desk.settings.compare(&text).unwrap();
+        let expected = Difference {
+            key: "grpc.subscriptions_max".to_owned(),
+            from: Some("256".to_owned()),
+            to: Some("9".to_owned()),
+            is_live: true,
+        };
+        assert_eq!(found, [expected]);
+        assert_eq!(desk.taken.load(Ordering::Relaxed), 256, "it was only compared");
+        assert_eq!(desk.settings.apply(&text, 1).unwrap(), found);
+        assert_eq!(desk.taken.load(Ordering::Relaxed), 9);
+        assert_eq!(std::fs::read_to_string(desk.settings.file().unwrap()).unwrap(), text);
+        assert!(matches!(desk.settings.apply(TEXT, 1), Err(SettingsError::Revision { now: 2, expected: 1 })));
+        assert_eq!(desk.settings.apply(&text, 2).unwrap(), [], "it is so already");
+        std::fs::write(desk.settings.file().unwrap(), TEXT).unwrap();
+        assert_eq!(desk.settings.reload().unwrap().len(), 1);
+        assert_eq!((desk.taken.load(Ordering::Relaxed), desk.settings.current().1), (256, 3));
+    }
+
+    #[test]
+    fn a_refused_change_changes_nothing() {
+        let desk = desk();
+        let feed = &desk.settings.current().0.feeds[0].name;
+        let fixed = with("orders_max = 2000000", "orders_max = 7").replacen(MAX, "subscriptions_max = 9", 1);
+        let error = desk.settings.apply(&fixed, 0).unwrap_err().to_string();
+        assert!(error.contains(&format!("feeds.{feed}.orders_max: can't change")), "{error}");
+        let refused = with(MAX, "subscriptions_max = 9").replace("level = \"info\"", "level = \"bad\"");
+        let error = desk.settings.apply(&refused, 0).unwrap_err().to_string();
+        assert_eq!(error, "log: there is no such level");
+        let malformed = desk.settings.apply(&with(MAX, "subscriptions_mxa = 9"), 0).unwrap_err();
+        assert!(malformed.to_string().contains("did you mean `subscriptions_max`?"), "{malformed}");
+        std::fs::remove_file(desk.settings.file().unwrap()).unwrap();
+        let unkept = desk.settings.apply(&with(MAX, "subscriptions_max = 9"), 0).unwrap_err();
+        assert!(matches!(unkept, SettingsError::Write { .. }), "{unkept}");
+        assert_eq!((desk.taken.load(Ordering::Relaxed), desk.settings.current().1), (256, 1));
+        let nowhere = Settings::new(desk.settings.current().0, None);
+        assert!(matches!(nowhere.apply(TEXT, 0), Err(SettingsError::NoFile)));
+    }
+
+    #[test]
+    fn the_whole_configuration_is_text_that_says_the_same() {
+        let (config, _) = desk().settings.current();
+        let again = Config::parse(Path::new("again.toml"), &text(&config)).unwrap();
+        assert_eq!(value(&again), value(&config));
+        assert!(text(&config).contains("subscriptions_max = 256"));
+    }
+}
