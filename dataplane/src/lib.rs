@@ -12,6 +12,7 @@ pub mod histogram;
 pub mod host;
 pub mod limits;
 pub mod port;
+pub mod quota;
 pub mod replica;
 #[cfg(feature = "sim")]
 pub mod sim;

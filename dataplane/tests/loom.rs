@@ -7,6 +7,7 @@ use dataplane::cache::reader::{Cursor, Next, Reader};
 use dataplane::cache::region::Layout;
 use dataplane::cache::tick::{Definition, Quote, Tick};
 use dataplane::cache::writer::Writer;
+use dataplane::quota::{Gcra, Limit};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -134,5 +135,22 @@ fn an_instrument_that_is_defined_is_found() {
         for (instrument, name) in (0..).zip(NAMES) {
             assert_eq!(reader.find(name).collect::<Vec<_>>(), [instrument]);
         }
+    });
+}
+
+/// Two callers, and a change of the rate and the burst between two moments of them: every unit is one of the burst that held.
+#[test]
+fn no_unit_is_taken_twice_while_the_limit_changes() {
+    const MINUTE_NS: u64 = 60_000_000_000;
+    model(3, || {
+        let gcra = Arc::new(Gcra::new(Limit::new(1, MINUTE_NS, 1).unwrap()));
+        let calling = gcra.clone();
+        let caller = thread::spawn(move || u64::from(calling.check(0, 1).is_ok()));
+        let changing = gcra.clone();
+        let change = thread::spawn(move || changing.set(Limit::new(2, MINUTE_NS, 2).unwrap(), 0));
+        let passed = u64::from(gcra.check(0, 1).is_ok()) + caller.join().unwrap();
+        change.join().unwrap();
+        assert!((1..=2).contains(&passed), "the first passes by either limit");
+        assert_eq!(gcra.credit(0), 2 - passed, "what was taken by the old limit is taken by the new one");
     });
 }
