@@ -1,9 +1,10 @@
-//! The terminal clients: `get`, `watch`, `status`, `verify`, `cluster`, `config`, and those that change a group.
+//! The terminal clients: `get`, `watch`, `status`, `latency`, `verify`, `cluster`, `config`, and those that change a group.
 
 pub mod cluster;
 pub mod config;
 pub mod get;
 pub mod group;
+pub mod latency;
 pub mod status;
 pub mod verify;
 pub mod watch;

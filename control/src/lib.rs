@@ -5,6 +5,7 @@ pub mod client;
 pub mod config;
 pub mod decode;
 pub mod delayed;
+pub mod delivery;
 pub mod demo;
 pub mod doctor;
 pub mod election;
@@ -30,6 +31,7 @@ pub mod settings;
 pub mod stop;
 pub mod store;
 pub mod top;
+pub mod window;
 mod worker;
 
 /// The protocol `tickplane.v1`, generated from `proto/`.

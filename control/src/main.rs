@@ -1,7 +1,7 @@
 //! The `tickplane` command.
 
 use clap::{Parser, Subcommand};
-use control::client::{self, cluster, config, get, group, status, verify, watch};
+use control::client::{self, cluster, config, get, group, latency, status, verify, watch};
 use control::decode::{self, DecodeArgs};
 use control::demo::{self, DemoArgs};
 use control::doctor::{self, DoctorArgs};
@@ -31,6 +31,7 @@ enum Command {
     Get(get::GetArgs),
     Watch(watch::WatchArgs),
     Status(status::StatusArgs),
+    Latency(latency::LatencyArgs),
     Cluster(cluster::ClusterArgs),
     Config(config::ConfigArgs),
     Promote(group::PromoteArgs),
@@ -91,6 +92,10 @@ fn run(command: Command) -> (&'static str, Result<ExitCode, String>) {
             ("watch", client::block_on(watch::run(&args, &stop)).map_err(text))
         }
         Command::Status(args) => ("status", client::block_on(status::run(&args)).map_err(text)),
+        Command::Latency(args) => {
+            let stop = stop::on_signals();
+            ("latency", client::block_on(latency::run(&args, &stop)).map_err(text))
+        }
         Command::Cluster(args) => {
             let stop = stop::on_signals();
             ("cluster", client::block_on(cluster::run(&args, &stop)).map_err(text))

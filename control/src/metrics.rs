@@ -1,9 +1,10 @@
 //! `/metrics`: the same counters and latencies as Prometheus text.
 
-use crate::latency::Latencies;
+use crate::client::status::stage_name;
+use crate::latency::{self, Counts, Scope};
 use crate::node::Node;
-use crate::proto::{Role, Stage};
-use crate::service::{cluster, feeds, node as node_service, telemetry};
+use crate::proto::Role;
+use crate::service::{cluster, feeds, node as node_service};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -229,37 +230,68 @@ impl Metrics {
     }
 
     fn encode_latencies(&self, encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {
-        let stages = [
-            (Stage::ExchangeToReceived, "exchange_to_received"),
-            (Stage::ReceivedToPublished, "received_to_published"),
-            (Stage::PublishedToDelivered, "published_to_delivered"),
-        ];
-        let all = stages.map(|(stage, name)| (name, telemetry::latencies(node, stage)));
-        let help = "Time that updates took, by stage";
-        let mut metric = encoder.encode_descriptor("latency_seconds", help, None, MetricType::Histogram)?;
-        for (name, latencies) in &all {
-            encode_histogram(&mut metric, [("stage", *name)], latencies)?;
-        }
-        let negative = all.iter().map(|(name, latencies)| ([("stage", *name)], latencies.negative as f64));
+        let all: Vec<(Scope, String, Counts)> = latency::counts(node)
+            .into_iter()
+            .map(|(series, counts)| (series.scope, stage_name(series.stage.into()), counts))
+            .collect();
+        let of = |scope: fn(&Scope) -> Option<&str>| {
+            all.iter().filter_map(move |(of, stage, counts)| Some((scope(of)?, stage.as_str(), counts)))
+        };
+        let of_node = || of(|scope| matches!(scope, Scope::Node).then_some(""));
+        histograms(
+            encoder,
+            "latency_seconds",
+            "Time that updates took, by stage",
+            of_node().map(|(_, stage, counts)| ([("stage", stage)], counts)),
+        )?;
+        let negative = of_node().map(|(_, stage, counts)| ([("stage", stage)], counts.negative as f64));
         let help = "Updates whose stamps say that they arrived before they were sent";
         family(encoder, "latency_negative", help, MetricType::Counter, negative)?;
-        let (_, peers) = node.group.view.get();
+        histograms(
+            encoder,
+            "feed_latency_seconds",
+            "Time that updates took, by feed and stage",
+            of(|scope| if let Scope::Feed(name) = scope { Some(name) } else { None })
+                .map(|(feed, stage, counts)| ([("feed", feed), ("stage", stage)], counts)),
+        )?;
+        histograms(
+            encoder,
+            "worker_latency_seconds",
+            "Time that updates took, by worker and stage",
+            of(|scope| if let Scope::Worker(name) = scope { Some(name) } else { None })
+                .map(|(worker, stage, counts)| ([("worker", worker), ("stage", stage)], counts)),
+        )?;
         let help = "Time from an update's being readable here to its acknowledgement, by standby";
-        let name = "replica_peer_acknowledged_seconds";
-        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
-        for (name, histogram) in &peers {
-            encode_histogram(&mut metric, [("peer", name.as_str())], &Latencies::of(histogram))?;
-        }
-        Ok(())
+        histograms(
+            encoder,
+            "replica_peer_acknowledged_seconds",
+            help,
+            of(|scope| if let Scope::Peer(name) = scope { Some(name) } else { None })
+                .map(|(peer, _, counts)| ([("peer", peer)], counts)),
+        )
     }
 }
 
-fn encode_histogram(
-    metric: &mut MetricEncoder<'_>,
-    labels: [(&str, &str); 1],
-    latencies: &Latencies,
+/// A family of histograms, which come with their labels.
+fn histograms<'l, const N: usize, I: Iterator<Item = (Labels<'l, N>, &'l Counts)>>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    all: I,
 ) -> fmt::Result {
-    let histogram = &latencies.histogram;
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+    for (labels, counts) in all {
+        encode_histogram(&mut metric, labels, counts)?;
+    }
+    Ok(())
+}
+
+fn encode_histogram<const N: usize>(
+    metric: &mut MetricEncoder<'_>,
+    labels: Labels<'_, N>,
+    counts: &Counts,
+) -> fmt::Result {
+    let histogram = &counts.hdr();
     let mut buckets: Vec<(f64, u64)> =
         BUCKETS_NS.iter().map(|end_ns| (*end_ns as f64 / NS_PER_S, 0)).collect();
     buckets.push((f64::INFINITY, 0));

@@ -2,18 +2,19 @@
 
 use crate::config::Config;
 use crate::delayed::{DelayError, Delays};
+use crate::delivery::Delivery;
+use crate::latency;
 use crate::runner::GroupAccess;
 use crate::settings::Settings;
+use crate::window::Windows;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::tick::Session;
-use dataplane::counters::Counter;
-use dataplane::histogram::Histogram;
 use dataplane::telemetry::Telemetry;
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -34,25 +35,17 @@ pub struct Node {
     pub stopping: watch::Receiver<bool>,
     pub group: GroupAccess,
     rates: Arc<Mutex<Rates>>,
+    windows: Arc<Mutex<Windows>>,
     delays: Delays,
 }
 
-/// What was handed to subscribers; counted by the one thread on which the services run.
-#[derive(Debug, Default)]
-pub struct Delivery {
-    /// Subscriptions that are open now.
-    pub subscriptions: AtomicUsize,
-    /// Subscriptions that may be open at once.
-    pub subscriptions_max: AtomicUsize,
-    pub delivered: Counter,
-    pub conflated: Counter,
-    /// A tick can be read in the cache → it is handed to a subscriber's connection.
-    pub published_to_delivered: Histogram,
-}
+/// How often [`Delivery::age`] is due, in samples.
+const AGE_SAMPLES: u64 = 60;
 
 /// Counters a second ago, and how much they grew since.
 #[derive(Default)]
 struct Rates {
+    samples: u64,
     sampled: Option<Instant>,
     counts: HashMap<String, u64>,
     per_s: HashMap<String, f64>,
@@ -88,6 +81,7 @@ impl Node {
             stopping,
             group,
             rates: Arc::default(),
+            windows: Arc::default(),
             delays: Delays::default(),
         }
     }
@@ -111,6 +105,7 @@ impl Node {
             stopping: self.stopping.clone(),
             group: self.group.clone(),
             rates: self.rates.clone(),
+            windows: self.windows.clone(),
             delays: Delays::default(),
         }
     }
@@ -138,8 +133,19 @@ impl Node {
         self.config.feeds.get(usize::from(feed)).map_or_else(String::new, |feed| feed.name.clone())
     }
 
-    /// Looks at the counters that have rates; to be called about once a second.
+    /// The latencies of the last minute.
+    pub fn windows(&self) -> MutexGuard<'_, Windows> {
+        self.windows.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Looks at the counters that have rates, and at the latencies; to be called about once a second.
     pub fn sample(&self) {
+        self.sample_rates();
+        let counts = latency::counts(self);
+        self.windows().sample(self.now_ns(), counts);
+    }
+
+    fn sample_rates(&self) {
         let mut counts = HashMap::new();
         for (feed, counters) in self.config.feeds.iter().zip(&self.telemetry.feeds) {
             counts.insert(rate_key(&[&feed.name, "messages"]), counters.lines.messages.get());
@@ -164,6 +170,10 @@ impl Node {
                 .collect();
         }
         rates.sampled = Some(now);
+        rates.samples += 1;
+        if rates.samples.is_multiple_of(AGE_SAMPLES) {
+            self.delivery.age();
+        }
         rates.counts = counts;
     }
 

@@ -69,6 +69,11 @@ fn standbys_hold_what_the_primary_and_the_exchange_hold_also_after_a_restart() {
         text.contains("primary, term 1: 2 standbys") && text.contains("level, 0 updates behind"),
         "{text}"
     );
+    let latency: Value =
+        serde_json::from_slice(&primary.client(&["latency", "--json", "--peer", "late"]).stdout).unwrap();
+    let latencies = latency["latencies"].as_array().unwrap();
+    assert_eq!((latencies.len(), &latencies[0]["peer"]), (1, &"late".into()), "{latency}");
+    assert!(latencies[0]["count"].as_u64() > Some(0), "{latency}");
     let (metrics, of_standby) = (primary.metrics(), early.metrics());
     assert!(metrics.contains("tickplane_replica_peer_level{peer=\"late\"} 1.0"), "{metrics}");
     let measured = "tickplane_replica_peer_acknowledged_seconds_bucket{le=\"+Inf\",peer=\"late\"}";

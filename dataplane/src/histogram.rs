@@ -7,7 +7,8 @@ const PLACES_BITS: u32 = 7;
 const PLACES: usize = 1 << PLACES_BITS;
 /// 2^40 ns, 18 minutes; longer ones are counted as this.
 const VALUE_BITS: u32 = 40;
-const BUCKETS: usize = (VALUE_BITS - PLACES_BITS + 1) as usize * PLACES;
+/// Places of a histogram.
+pub const BUCKETS: usize = (VALUE_BITS - PLACES_BITS + 1) as usize * PLACES;
 
 /// The largest value that is told apart from larger ones.
 pub const VALUE_NS_MAX: u64 = (1 << VALUE_BITS) - 1;
@@ -48,11 +49,22 @@ fn highest_ns(bucket: usize) -> u64 {
     (((bucket - power * PLACES) as u64 + 1) << power) - 1
 }
 
+/// The largest value that is counted at a place of [`Histogram::places`].
+pub fn value_ns_at(place: u16) -> u64 {
+    highest_ns(usize::from(place))
+}
+
 impl Histogram {
     /// Counts a duration `weight` times.
     #[inline(always)]
     pub fn record(&self, value_ns: u64, weight: u64) {
         self.counts[bucket(value_ns)].add(weight);
+    }
+
+    /// Counts what another one has counted, too.
+    pub fn add(&self, other: &Histogram) {
+        other.counts().for_each(|(value_ns, count)| self.record(value_ns, count));
+        self.negative.add(other.negative());
     }
 
     /// Counts the time from `from_ns` to `to_ns`; one that is below zero (by two clocks) is counted apart.
@@ -70,10 +82,15 @@ impl Histogram {
 
     /// Each place that has a count: the largest value that it stands for, and the count.
     pub fn counts(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.places().map(|(place, count)| (value_ns_at(place), count))
+    }
+
+    /// Each place that has a count, in the order of their values: its number, which [`value_ns_at`] knows, and the count.
+    pub fn places(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
         self.counts
             .iter()
             .enumerate()
-            .map(|(bucket, count)| (highest_ns(bucket), count.get()))
+            .map(|(bucket, count)| (bucket as u16, count.get()))
             .filter(|(_, count)| *count != 0)
     }
 }

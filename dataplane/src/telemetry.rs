@@ -16,16 +16,17 @@ pub struct Telemetry {
     pub feeds: Vec<FeedTelemetry>,
     pub ports: Vec<PortTelemetry>,
     pub worker: WorkerCounters,
+}
+
+/// What a feed counted, and how long its ticks took; the worker's latencies are the sum of its feeds'.
+#[derive(Debug, Default)]
+pub struct FeedTelemetry {
+    pub lines: Arc<FeedCounters>,
+    pub decoder: Arc<DecoderCounters>,
     /// The exchange's stamp of the oldest message in a burst → the burst was received.
     pub exchange_to_received: Histogram,
     /// A burst was received → its ticks can be read.
     pub received_to_published: Histogram,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct FeedTelemetry {
-    pub lines: Arc<FeedCounters>,
-    pub decoder: Arc<DecoderCounters>,
 }
 
 /// What a port and the host on it counted; the device's own counters are looked at ten times a second.

@@ -81,10 +81,21 @@ struct Station<P> {
     control: Vec<usize>,
 }
 
+/// What of a feed is still to be measured.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unmeasured {
+    /// The oldest of the exchange's stamps in the present burst; `None` = there is none.
+    oldest_ns: Option<u64>,
+    /// Of the feed's ticks, how many are measured.
+    ticks: u64,
+}
+
 /// Polls ports, puts feeds together, fills a region. Allocates nothing once it is made.
 pub struct Worker<'m, P, C, F: Prefetch> {
     stations: Vec<Station<P>>,
     feeds: Vec<Feed<F>>,
+    /// In the order of `feeds`.
+    unmeasured: Vec<Unmeasured>,
     writer: Writer<'m>,
     clock: C,
     /// For how long the region may be believed after each round.
@@ -148,8 +159,10 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
             Feed::new(feed as u16, setup.protocol, config, &telemetry.feeds[feed])
                 .map_err(|cause| WorkerError::Arbiter { feed, cause })
         });
+        let feeds = feeds.collect::<Result<Vec<_>, _>>()?;
         Ok(Worker {
-            feeds: feeds.collect::<Result<_, _>>()?,
+            unmeasured: vec![Unmeasured::default(); feeds.len()],
+            feeds,
             stations,
             writer,
             cycled_ns: clock.monotonic_ns(),
@@ -242,9 +255,8 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
     /// Ends a burst: what is read is done, what is done can be read, and how long it took is known.
     #[inline(always)]
     fn publish(&mut self, received_monotonic_ns: u64, received_unix_ns: u64) {
-        let mut oldest_ns = u64::MAX;
-        for feed in &mut self.feeds {
-            oldest_ns = oldest_ns.min(feed.flush(&mut self.writer).unwrap_or(u64::MAX));
+        for (feed, unmeasured) in self.feeds.iter_mut().zip(&mut self.unmeasured) {
+            unmeasured.oldest_ns = feed.flush(&mut self.writer);
         }
         let ticks = self.writer.commit();
         self.telemetry.worker.ticks.add(ticks);
@@ -253,9 +265,16 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
         }
         let published_ns = self.clock.monotonic_ns();
         self.writer.stamp_burst(published_ns);
-        self.telemetry.received_to_published.record_between(received_monotonic_ns, published_ns, ticks);
-        if oldest_ns != u64::MAX {
-            self.telemetry.exchange_to_received.record_between(oldest_ns, received_unix_ns, ticks);
+        for (feed, unmeasured) in self.telemetry.feeds.iter().zip(&mut self.unmeasured) {
+            let all = feed.decoder.ticks.get();
+            let ticks = all - std::mem::replace(&mut unmeasured.ticks, all);
+            if ticks == 0 {
+                continue;
+            }
+            feed.received_to_published.record_between(received_monotonic_ns, published_ns, ticks);
+            if let Some(oldest_ns) = unmeasured.oldest_ns {
+                feed.exchange_to_received.record_between(oldest_ns, received_unix_ns, ticks);
+            }
         }
     }
 
@@ -360,6 +379,10 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
         self.telemetry.worker.ticks.add(ticks);
         if ticks != 0 {
             writer.stamp_burst(self.clock.monotonic_ns());
+        }
+        // How long ago these were received says nothing about the path.
+        for (feed, unmeasured) in self.telemetry.feeds.iter().zip(&mut self.unmeasured) {
+            unmeasured.ticks = feed.decoder.ticks.get();
         }
         (feeds, std::mem::replace(&mut self.writer, writer))
     }

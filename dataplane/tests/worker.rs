@@ -218,3 +218,35 @@ fn two_lines_can_not_be_the_same() {
     let twice = Worker::<_, _, NoPrefetch>::new(ports, vec![feed(0, vec![line, line])], writer, &clock, 1);
     assert_eq!(twice.err(), Some(WorkerError::Twice { feed: 0, line: 1, port: 0, destination: LINES[0] }));
 }
+
+#[test]
+fn each_feed_has_its_own_latencies_and_each_update_is_measured_once() {
+    let days = [(1, 6_000), (2, 900)]
+        .map(|(seed, messages)| record(Config { seed, instruments: 20, ..Config::default() }, messages, 4));
+    let midnight_ns = Config::default().midnight_unix_ns;
+    let layout = Layout { feeds: 2, ..LAYOUT };
+    let cells = cells(&layout);
+    let writer = Writer::format(&cells, layout, 1).unwrap();
+    let clock = SimClock::new(STARTED_NS + HOUR_NS);
+    let ports = [0, 1].map(|line| setup(port(Medium::Udp, line, &days[line].packets), None));
+    let feeds = both_lines([0, 1]).into_iter().map(|line| feed(midnight_ns, vec![line]));
+    let mut worker =
+        Worker::<_, _, NoPrefetch>::new(ports.into(), feeds.collect(), writer, &clock, HOUR_NS).unwrap();
+    while !worker.is_exhausted() {
+        worker.do_work();
+        clock.advance(1_000);
+    }
+    worker.finish();
+    let measured = |histogram: &dataplane::histogram::Histogram| -> u64 {
+        histogram.negative() + histogram.counts().map(|(_, count)| count).sum::<u64>()
+    };
+    let telemetry = worker.telemetry();
+    let ticks = telemetry.feeds.iter().map(|feed| feed.decoder.ticks.get()).collect::<Vec<_>>();
+    assert!(ticks[0] > ticks[1] && ticks[1] > 100, "{ticks:?}");
+    assert_eq!(ticks.iter().sum::<u64>(), telemetry.worker.ticks.get());
+    for (feed, ticks) in telemetry.feeds.iter().zip(ticks) {
+        assert_eq!(measured(&feed.received_to_published), ticks);
+        let stamped = measured(&feed.exchange_to_received);
+        assert!(stamped > 0 && stamped <= ticks, "{stamped} of {ticks}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::telemetry::summary;
 use crate::config::PeerConfig;
-use crate::latency::Latencies;
+use crate::latency::{Counts, Scope, Series};
 use crate::node::Node;
 use crate::proto::cluster_server::Cluster as Service;
 use crate::proto::{
@@ -67,7 +67,8 @@ impl Service for Cluster {
         let mut seen = cluster(&self.node);
         let (_, latencies) = self.node.group.view.get();
         for (name, histogram) in latencies {
-            let latency = summary(Stage::PublishedToAcknowledged, &Latencies::of(&histogram), false);
+            let series = Series { scope: Scope::Peer(name.clone()), stage: Stage::PublishedToAcknowledged };
+            let latency = summary(&series, &Counts::from(&*histogram), false);
             let peer = seen.peers.iter_mut().find(|peer| peer.name == name);
             peer.into_iter().for_each(|peer| peer.published_to_acknowledged = Some(latency.clone()));
         }

@@ -178,7 +178,7 @@ impl Subscription {
             && let Some(first) = response.updates.first().and_then(Update::mark).map(|mark| mark.position)
             && let Some(published_ns) = self.node.reader.published_ns(first, &mut self.published_hint)
         {
-            delivery.published_to_delivered.record_between(published_ns, self.node.now_ns(), updates);
+            delivery.record(crate::access::ANONYMOUS, "reader", published_ns, self.node.now_ns(), updates);
         }
         permit.send(Ok(response));
         Ok(())

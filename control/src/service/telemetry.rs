@@ -1,17 +1,20 @@
-//! `Telemetry`: latencies by stage.
+//! `Telemetry`: latencies by stage, and whose they are.
 
-use crate::latency::Latencies;
+use crate::latency::{self, Counts, Scope, Series, v2};
 use crate::node::Node;
 use crate::proto::telemetry_server::Telemetry as Service;
-use crate::proto::{GetLatencyRequest, GetLatencyResponse, Stage, StageLatency, WatchLatencyRequest};
+use crate::proto::{
+    self, GetLatencyRequest, GetLatencyResponse, Stage, StageLatency, WatchLatencyRequest, Window,
+};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-const STAGES: [Stage; 3] =
-    [Stage::ExchangeToReceived, Stage::ReceivedToPublished, Stage::PublishedToDelivered];
+/// Scopes that can be asked for by name at once.
+const SCOPES_MAX: usize = 64;
 
 pub struct Telemetry {
     node: Arc<Node>,
@@ -23,33 +26,107 @@ impl Telemetry {
     }
 }
 
-pub fn latencies(node: &Node, stage: Stage) -> Latencies {
-    Latencies::of(match stage {
-        Stage::Unspecified | Stage::ExchangeToReceived => &node.telemetry.exchange_to_received,
-        Stage::ReceivedToPublished => &node.telemetry.received_to_published,
-        // Of each peer there is one of its own, in `Cluster.Get`.
-        Stage::PublishedToDelivered | Stage::PublishedToAcknowledged => &node.delivery.published_to_delivered,
-    })
+/// What a client asked for.
+struct Query {
+    /// Empty = all.
+    stages: Vec<Stage>,
+    /// `None` = all.
+    scopes: Option<Vec<Scope>>,
+    window: Window,
+    include_histogram: bool,
 }
 
-fn stages(asked: &[i32]) -> Result<Vec<Stage>, Status> {
-    if asked.is_empty() {
-        return Ok(STAGES.into());
+type All = BTreeMap<Series, Counts>;
+
+impl Query {
+    fn new(stages: &[i32], scopes: &[proto::Scope], all_scopes: bool, window: i32) -> Result<Query, Status> {
+        let stage = |stage: &i32| {
+            let known = Stage::try_from(*stage).ok().filter(|stage| *stage != Stage::Unspecified);
+            known.ok_or_else(|| Status::invalid_argument(format!("there is no stage {stage}")))
+        };
+        if scopes.len() > SCOPES_MAX {
+            return Err(Status::invalid_argument(format!("scopes: at most {SCOPES_MAX}, or all_scopes")));
+        }
+        let scopes = match scopes {
+            _ if all_scopes => None,
+            [] => Some(vec![Scope::Node]),
+            some => Some(some.iter().map(Scope::from).collect()),
+        };
+        let window = Window::try_from(window)
+            .map_err(|_| Status::invalid_argument(format!("there is no window {window}")))?;
+        let stages = stages.iter().take(SCOPES_MAX).map(stage).collect::<Result<_, _>>()?;
+        Ok(Query { stages, scopes, window, include_histogram: false })
     }
-    let stage = |stage: &i32| {
-        let known = Stage::try_from(*stage).ok().filter(|stage| STAGES.contains(stage));
-        known.ok_or_else(|| Status::invalid_argument(format!("there is no stage {stage}")))
-    };
-    asked.iter().take(STAGES.len() + 1).map(stage).collect()
+
+    /// The seconds of the window; `None` = it is none of those that the node keeps.
+    fn over_s(&self) -> Option<u64> {
+        match self.window {
+            Window::Unspecified | Window::Start => None,
+            Window::Second => Some(1),
+            Window::TenSeconds => Some(10),
+            Window::Minute => Some(60),
+        }
+    }
+
+    /// Scopes that are asked for must be there.
+    fn check(&self, all: &All) -> Result<(), Status> {
+        let missing =
+            self.scopes.iter().flatten().find(|scope| !all.keys().any(|series| series.scope == **scope));
+        let Some(missing) = missing else { return Ok(()) };
+        let mut known: Vec<String> = all.keys().map(|series| series.scope.to_string()).collect();
+        known.dedup();
+        Err(Status::not_found(format!(
+            "there are no latencies of {missing}: there are those of {}",
+            known.join(", ")
+        )))
+    }
+
+    fn wants(&self, series: &Series) -> bool {
+        (self.stages.is_empty() || self.stages.contains(&series.stage))
+            && self.scopes.as_ref().is_none_or(|scopes| scopes.contains(&series.scope))
+    }
+
+    /// What is wanted of what is counted until `at_ns` (Unix UTC), of the time since `earlier` if that is given.
+    fn response(
+        &self,
+        node: &Node,
+        all: &All,
+        at_ns: u64,
+        earlier: Option<(&All, u64)>,
+    ) -> GetLatencyResponse {
+        let windows = node.windows();
+        let counts = |series: &Series, counts: &Counts| match (self.over_s(), earlier) {
+            (Some(over_s), _) => windows.counts(series, over_s).unwrap_or_default(),
+            (None, Some((earlier, _))) if self.window == Window::Unspecified => {
+                earlier.get(series).map_or_else(|| counts.clone(), |earlier| counts.since(earlier))
+            }
+            _ => counts.clone(),
+        };
+        let wanted = all.iter().filter(|(series, _)| self.wants(series));
+        let stages =
+            wanted.map(|(series, all)| summary(series, &counts(series, all), self.include_histogram));
+        let since_ns = match earlier {
+            Some((_, since_ns)) if self.window == Window::Unspecified => since_ns,
+            _ => node.started_ns,
+        };
+        GetLatencyResponse {
+            stages: stages.collect(),
+            at_ns,
+            interval_ns: self
+                .over_s()
+                .map_or(at_ns.saturating_sub(since_ns), |over_s| windows.interval_ns(over_s)),
+        }
+    }
 }
 
-pub fn summary(stage: Stage, latencies: &Latencies, include_histogram: bool) -> StageLatency {
-    let histogram = &latencies.histogram;
+pub fn summary(series: &Series, counts: &Counts, include_histogram: bool) -> StageLatency {
+    let histogram = counts.hdr();
     let at = |quantile| if histogram.is_empty() { 0 } else { histogram.value_at_quantile(quantile) };
     StageLatency {
-        stage: stage.into(),
+        stage: series.stage.into(),
+        scope: Some(&series.scope).filter(|scope| **scope != Scope::Node).map(proto::Scope::from),
         count: histogram.len(),
-        negative_count: latencies.negative,
+        negative_count: counts.negative,
         p50_ns: at(0.5),
         p90_ns: at(0.9),
         p99_ns: at(0.99),
@@ -58,7 +135,7 @@ pub fn summary(stage: Stage, latencies: &Latencies, include_histogram: bool) -> 
         max_ns: if histogram.is_empty() { 0 } else { histogram.max() },
         min_ns: if histogram.is_empty() { 0 } else { histogram.min() },
         mean_ns: if histogram.is_empty() { 0.0 } else { histogram.mean() },
-        histogram_v2: if include_histogram { latencies.v2() } else { Vec::new() },
+        histogram_v2: if include_histogram { v2(&histogram) } else { Vec::new() },
     }
 }
 
@@ -68,16 +145,12 @@ impl Service for Telemetry {
         &self,
         request: Request<GetLatencyRequest>,
     ) -> Result<Response<GetLatencyResponse>, Status> {
-        let GetLatencyRequest { stages: asked, include_histogram } = request.into_inner();
-        let stages = stages(&asked)?;
-        let stage = |stage: &Stage| summary(*stage, &latencies(&self.node, *stage), include_histogram);
-        let at_ns = self.node.unix_ns();
-        let interval_ns = at_ns.saturating_sub(self.node.started_ns);
-        Ok(Response::new(GetLatencyResponse {
-            stages: stages.iter().map(stage).collect(),
-            at_ns,
-            interval_ns,
-        }))
+        let GetLatencyRequest { stages, include_histogram, window, scopes, all_scopes } =
+            request.into_inner();
+        let query = Query { include_histogram, ..Query::new(&stages, &scopes, all_scopes, window)? };
+        let all = latency::counts(&self.node);
+        query.check(&all)?;
+        Ok(Response::new(query.response(&self.node, &all, self.node.unix_ns(), None)))
     }
 
     type WatchLatencyStream = ReceiverStream<Result<GetLatencyResponse, Status>>;
@@ -86,12 +159,15 @@ impl Service for Telemetry {
         &self,
         request: Request<WatchLatencyRequest>,
     ) -> Result<Response<Self::WatchLatencyStream>, Status> {
-        let WatchLatencyRequest { stages: asked, include_histogram, interval_ms } = request.into_inner();
-        let stages = stages(&asked)?;
+        let WatchLatencyRequest { stages, include_histogram, interval_ms, window, scopes, all_scopes } =
+            request.into_inner();
+        let query = Query { include_histogram, ..Query::new(&stages, &scopes, all_scopes, window)? };
         let interval_ms = if interval_ms == 0 { 1_000 } else { u64::from(interval_ms) };
         if !(100..=3_600_000).contains(&interval_ms) {
             return Err(Status::invalid_argument("interval_ms: must be 100 to 3600000"));
         }
+        let mut earlier = latency::counts(&self.node);
+        query.check(&earlier)?;
         let open = self.node.open_subscription().ok_or_else(|| {
             Status::resource_exhausted("too many subscriptions are open: [grpc] subscriptions_max")
         })?;
@@ -100,7 +176,6 @@ impl Service for Telemetry {
         tokio::spawn(async move {
             let _open = open;
             let mut stopping = node.stopping.clone();
-            let mut earlier: Vec<Latencies> = stages.iter().map(|stage| latencies(&node, *stage)).collect();
             let mut since_ns = node.unix_ns();
             loop {
                 tokio::select! {
@@ -111,19 +186,12 @@ impl Service for Telemetry {
                         return;
                     }
                 }
-                let now: Vec<Latencies> = stages.iter().map(|stage| latencies(&node, *stage)).collect();
-                let at_ns = node.unix_ns();
-                let changes = now.iter().zip(&earlier).map(|(now, earlier)| now.clone().since(earlier));
-                let summaries = stages
-                    .iter()
-                    .zip(changes)
-                    .map(|(stage, change)| summary(*stage, &change, include_histogram));
-                let interval_ns = at_ns.saturating_sub(since_ns);
-                let response = GetLatencyResponse { stages: summaries.collect(), at_ns, interval_ns };
+                let (all, at_ns) = (latency::counts(&node), node.unix_ns());
+                let response = query.response(&node, &all, at_ns, Some((&earlier, since_ns)));
                 if sender.send(Ok(response)).await.is_err() {
                     return;
                 }
-                (earlier, since_ns) = (now, at_ns);
+                (earlier, since_ns) = (all, at_ns);
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))

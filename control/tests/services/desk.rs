@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
@@ -60,6 +61,7 @@ pub struct Desk {
     pub tail: watch::Sender<u64>,
     pub stopping: watch::Sender<bool>,
     pub channel: Channel,
+    pub url: String,
     pub metrics: std::net::SocketAddr,
     pub served: tokio::task::JoinHandle<()>,
 }
@@ -95,8 +97,9 @@ impl Desk {
         let served = tokio::spawn(async move {
             server::serve(Arc::new(node), listeners, std::future::pending()).await.unwrap();
         });
-        let channel = Channel::from_shared(format!("http://{grpc}")).unwrap().connect().await.unwrap();
-        let mut desk = Desk { writer, cells, telemetry, tail, stopping, channel, metrics, served };
+        let url = format!("http://{grpc}");
+        let channel = Channel::from_shared(url.clone()).unwrap().connect().await.unwrap();
+        let mut desk = Desk { writer, cells, telemetry, tail, stopping, channel, url, metrics, served };
         desk.session(b"SESSION001");
         desk
     }
@@ -135,6 +138,14 @@ impl Desk {
         self.writer.commit();
         self.writer.stamp_burst(SystemClock.monotonic_ns());
         self.tail.send_replace(self.writer.position());
+    }
+
+    pub async fn metrics_page(&self) -> String {
+        let mut page = tokio::net::TcpStream::connect(self.metrics).await.unwrap();
+        page.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut text = String::new();
+        page.read_to_string(&mut text).await.unwrap();
+        text
     }
 
     pub fn market_data(&self) -> MarketDataClient<Channel> {

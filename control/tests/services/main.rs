@@ -1,6 +1,7 @@
 //! The gRPC services over a real connection, on a region that the test itself fills.
 
 mod desk;
+mod latency;
 
 use control::proto::feeds_client::FeedsClient;
 use control::proto::node_client::NodeClient;
@@ -14,7 +15,6 @@ use dataplane::cache::tick::{Condition, Definition, FeedState, INSTRUMENT_NONE, 
 use dataplane::cache::writer::Writer;
 use desk::{Desk, LAYOUT, PATIENCE, Picture, next};
 use drivers::region::RegionMapping;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 
 #[tokio::test]
@@ -300,11 +300,11 @@ async fn a_gap_makes_every_row_suspect_at_once() {
 #[tokio::test]
 async fn telemetry_feeds_and_status_say_what_was_counted() {
     let desk = Desk::open().await;
-    desk.telemetry.received_to_published.record(2_000, 90);
-    desk.telemetry.received_to_published.record(50_000, 10);
-    desk.telemetry.exchange_to_received.record_between(9, 5, 3);
+    desk.telemetry.feeds[0].received_to_published.record(2_000, 90);
+    desk.telemetry.feeds[0].received_to_published.record(50_000, 10);
+    desk.telemetry.feeds[0].exchange_to_received.record_between(9, 5, 3);
     desk.telemetry.feeds[0].lines.gaps.add(4);
-    let request = GetLatencyRequest { stages: vec![], include_histogram: true };
+    let request = GetLatencyRequest { include_histogram: true, ..GetLatencyRequest::default() };
     let stages =
         TelemetryClient::new(desk.channel.clone()).get_latency(request).await.unwrap().into_inner().stages;
     assert_eq!((stages.len(), stages[0].negative_count, stages[1].count), (3, 3, 100));
@@ -327,10 +327,7 @@ async fn telemetry_feeds_and_status_say_what_was_counted() {
         NodeClient::new(desk.channel.clone()).get_status(GetStatusRequest {}).await.unwrap().into_inner();
     assert_eq!((status.node.as_str(), status.region.unwrap().generation), ("test", 7));
 
-    let mut page = tokio::net::TcpStream::connect(desk.metrics).await.unwrap();
-    page.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
-    let mut text = String::new();
-    page.read_to_string(&mut text).await.unwrap();
+    let text = desk.metrics_page().await;
     let has =
         |line: &str| assert!(text.lines().any(|found| found.starts_with(line)), "{line} is not in {text}");
     has("tickplane_feed_events_total{feed=\"nasdaq\",event=\"gaps\"} 4");
