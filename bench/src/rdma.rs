@@ -225,6 +225,14 @@ pub fn run(rounds: usize) -> Vec<Line> {
         Some(Goal::TimeAtMost(1.25)),
     ));
     lines.push(line(
+        "RDMA link: published → acknowledged",
+        "64 B and an immediate, there and back",
+        pieces,
+        || link::acknowledgement(devices, PINGS / 4),
+        || 2.0 * ping(devices),
+        None,
+    ));
+    lines.push(line(
         "RDMA link: a log that is behind, ns a tick",
         "a stream of 64 KiB",
         pieces,

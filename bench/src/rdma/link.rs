@@ -102,12 +102,11 @@ fn with_standby<R>(devices: &[Arc<Device>; 2], measure: impl FnOnce(&mut Node<'_
 /// One tick at a time, from before it is published until it can be read in the standby's table: the median, in ns.
 pub fn latency(devices: &[Arc<Device>; 2], ticks: usize) -> f64 {
     with_standby(devices, |node, copy| {
-        let (mut latencies_ns, mut hint) = (Vec::with_capacity(ticks), 0);
-        for _ in 0..ticks {
+        let mut hint = 0;
+        median(ticks, || {
             let position = node.writer.position();
             let published_ns = now_ns();
             node.publish(1);
-            // Acknowledgements come later, several at once.
             let readable_ns = loop {
                 node.poll();
                 if copy.tail() > position
@@ -118,11 +117,27 @@ pub fn latency(devices: &[Arc<Device>; 2], ticks: usize) -> f64 {
             };
             let row = copy.row::<Quote>(position as u32 % INSTRUMENTS, 0).expect("it is in the table");
             assert_eq!(row.position, position);
-            latencies_ns.push(readable_ns.saturating_sub(published_ns) as f64);
-        }
-        latencies_ns.sort_by(f64::total_cmp);
-        latencies_ns[ticks / 2]
+            readable_ns.saturating_sub(published_ns)
+        })
     })
+}
+
+/// One tick at a time, from before it is published until its acknowledgement is here: the median, in ns.
+pub fn acknowledgement(devices: &[Arc<Device>; 2], ticks: usize) -> f64 {
+    with_standby(devices, |node, _| {
+        median(ticks, || {
+            let published_ns = now_ns();
+            node.publish(1);
+            node.settle();
+            now_ns() - published_ns
+        })
+    })
+}
+
+fn median(ticks: usize, latency_ns: impl FnMut() -> u64) -> f64 {
+    let mut latencies_ns: Vec<u64> = std::iter::repeat_with(latency_ns).take(ticks).collect();
+    latencies_ns.sort_unstable();
+    latencies_ns[ticks / 2] as f64
 }
 
 /// Batches of a log that is written already, until the standby has acknowledged them: ns a tick.
