@@ -92,13 +92,14 @@ impl RegionMapping {
         Self::fill(file, path, cells, cells_bytes, pages, Some(name))
     }
 
-    /// Makes a region without a name, on reserved huge pages if enough of them are free, else on ordinary
-    /// ones; others read it by the file descriptor. `label` shows in `/proc/PID/maps`.
+    /// Makes a region without a name, on reserved huge pages if it fills one and enough of them are free, else on
+    /// ordinary ones; others read it by the file descriptor. `label` shows in `/proc/PID/maps`.
     pub fn create_anonymous(label: &str, cells: usize) -> Result<Self, RegionError> {
         let cells_bytes = cells_bytes(cells)?;
         let path = PathBuf::from(format!("memfd:{label}"));
         if let Ok(file) = memfd(label, libc::MFD_HUGETLB)
-            && let Ok(pages) = pages_of(&file)
+            && let Ok(pages @ Pages::Huge { page_bytes }) = pages_of(&file)
+            && page_bytes <= cells_bytes
             && let Ok(region) = Self::fill(file, &path, cells, cells_bytes, pages, None)
         {
             region.seal(&path)?;

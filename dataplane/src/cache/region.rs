@@ -129,9 +129,14 @@ impl Layout {
 
     /// Two regions can be copied into each other only if this is the same of both.
     pub fn hash(&self) -> u64 {
-        let sizes = [FORMAT, u64::from(self.instruments), u64::from(self.feeds), self.log_ticks, self.bursts];
-        sizes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, size| mix(hash ^ size))
+        hash(&[FORMAT, u64::from(self.instruments), u64::from(self.feeds), self.log_ticks, self.bursts])
     }
+}
+
+/// A hash that two nodes agree on: of words that differ in one place only it is always another.
+#[inline]
+pub fn hash(words: &[u64]) -> u64 {
+    words.iter().fold(0xcbf2_9ce4_8422_2325, |hash, word| mix(hash ^ word))
 }
 
 /// A finaliser that spreads every bit of `value` over all bits (splitmix64's).

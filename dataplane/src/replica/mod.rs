@@ -32,7 +32,7 @@ pub use primary::{Lineage, Primary, PrimaryCounters, PrimaryLimits, PrimaryStatu
 pub use standby::{Standby, StandbyCounters, StandbyError, StandbyStatus};
 
 /// Changes with every change of what is said between nodes.
-pub const PROTOCOL: u64 = 3;
+pub const PROTOCOL: u64 = 4;
 
 /// What a node is called on the wire: FNV-1a of its name, 64 bits, never 0.
 pub fn node_id(name: &str) -> u64 {

@@ -3,7 +3,7 @@
 use crate::rdma::{Endpoint, RemoteMemory};
 use dataplane::replica::Message;
 
-/// One end: its queue pair, and the memory that the other may write (a primary's: none, all 0).
+/// One end: its queue pair, and the memory that the other may write (a standby's log, a primary's cell for acknowledgements).
 ///
 /// | Word | Bits    | Meaning                                   |
 /// |-----:|---------|-------------------------------------------|

@@ -1,5 +1,6 @@
 //! The primary's end: ticks by its device, everything else by the stream.
 
+use super::acknowledgement::AcknowledgementMemory;
 use super::flight::Flight;
 use super::introduction::Introduction;
 use super::log_memory::LogMemory;
@@ -30,7 +31,9 @@ const _: () = assert!(EAGER_TICKS <= WRITES_PER_POST_MAX && WRITES as usize >= 2
 /// A round is [`PrimaryEnd::fill`], then the time, then the poll, then [`PrimaryEnd::flush`], as with the stream alone.
 #[derive(Debug)]
 pub struct PrimaryEnd {
+    // In the order in which they are dropped: first nothing comes any more, then the key goes.
     pair: QueuePair,
+    memory: AcknowledgementMemory,
     completions: CompletionQueue,
     log: Arc<LogMemory>,
     words: tcp_link::PrimaryEnd,
@@ -42,6 +45,8 @@ pub struct PrimaryEnd {
     announced: u64,
     /// The device read ticks of which the log may have gone past some: the standby must not take them.
     has_lapped: bool,
+    /// That the memory held, and that was not received yet.
+    acknowledgement: Option<Message>,
     /// When the stream is looked at again.
     turn: Turn,
     /// Why nothing more is done; the next call of `fill` tells.
@@ -57,9 +62,11 @@ impl PrimaryEnd {
     ) -> Result<PrimaryEnd, LinkError> {
         let config =
             QueuePairConfig { writes: WRITES, receives: 1, inline_bytes: CELL_BYTES as u32, ..*patience };
-        let completions = CompletionQueue::new(log.memory().device(), WRITES + 1)?;
+        let device = log.memory().device();
+        let completions = CompletionQueue::new(device, WRITES + 1)?;
         Ok(PrimaryEnd {
             pair: QueuePair::new(&completions, &config)?,
+            memory: AcknowledgementMemory::new(device)?,
             completions,
             log: log.clone(),
             words: tcp_link::PrimaryEnd::new(channel).map_err(tcp_link::LinkError::from)?,
@@ -68,7 +75,8 @@ impl PrimaryEnd {
             sent: 0,
             announced: 0,
             has_lapped: false,
-            turn: Turn::new(log.ticks()),
+            acknowledgement: None,
+            turn: Turn::default(),
             failure: None,
         })
     }
@@ -89,12 +97,16 @@ impl PrimaryEnd {
             return Err(failure);
         }
         let reaped = self.reap()?;
-        if self.is_connected() && !self.turn.is_due(SystemClock.monotonic_ns(), self.sent) {
-            return Ok(reaped);
+        // Now and not when it is received: the time of the round is to be later.
+        let acknowledged = self.memory.take();
+        self.acknowledgement = acknowledged.or(self.acknowledgement);
+        let done = reaped + usize::from(acknowledged.is_some());
+        if self.is_connected() && !self.turn.is_due(SystemClock.monotonic_ns()) {
+            return Ok(done);
         }
         let filled = self.words.fill()?;
-        self.turn.end(SystemClock.monotonic_ns(), self.sent, filled != 0);
-        Ok(reaped + filled)
+        self.turn.end(SystemClock.monotonic_ns(), filled != 0);
+        Ok(done + filled)
     }
 
     /// Hands words that wait to the kernel; returns how many bytes that are. An error ends the connection.
@@ -220,8 +232,7 @@ impl PrimaryEnd {
             return Ok(());
         }
         self.pair.connect(&endpoint)?;
-        let none = RemoteMemory { address: 0, bytes: 0, key: 0 };
-        let own = Introduction { endpoint: self.pair.endpoint(), memory: none };
+        let own = Introduction { endpoint: self.pair.endpoint(), memory: self.memory.remote() };
         if !self.words.send(own.to_message()) {
             return Err(LinkError::OutOfTurn);
         }
@@ -280,12 +291,13 @@ impl Link for PrimaryEnd {
 
     fn receive(&mut self) -> Option<Message> {
         while self.failure.is_none() {
-            match self.words.receive()? {
-                Message::Link(words) => {
+            match self.words.receive() {
+                Some(Message::Link(words)) => {
                     let met = self.meet(words);
                     self.keep(met);
                 }
-                message => return Some(message),
+                Some(message) => return Some(message),
+                None => return self.acknowledgement.take(),
             }
         }
         None

@@ -1,11 +1,16 @@
-//! The standby's end: takes what the primary's device has announced, and gives a [`Standby`] what comes by the stream.
+//! The standby's end: takes what the primary's device has announced, acknowledges it by its own, and gives a [`Standby`] what comes
+//! by the stream.
 
+use super::acknowledgement;
+use super::flight::Flight;
 use super::introduction::Introduction;
 use super::log_memory::LogMemory;
 use super::turn::Turn;
-use super::{LinkError, RECEIVES};
-use crate::rdma::{Completed, CompletionQueue, Device, QueuePair, QueuePairConfig};
-use crate::region::RegionMapping;
+use super::{ACKNOWLEDGEMENTS, LinkError, RECEIVES};
+use crate::rdma::{
+    Completed, CompletionQueue, Device, QueuePair, QueuePairConfig, RdmaError, RemoteMemory, Source, Write,
+};
+use crate::region::{CELL_BYTES, RegionMapping};
 use crate::tcp_link::{self, Channel, Received};
 use dataplane::replica::{Message, Standby};
 use std::sync::Arc;
@@ -22,8 +27,11 @@ pub struct StandbyEnd {
     _log: LogMemory,
     completions: CompletionQueue,
     words: tcp_link::StandbyEnd,
-    is_connected: bool,
-    /// Of what came since the stream was written to.
+    /// The primary's memory for acknowledgements, once that has introduced itself.
+    primary: Option<RemoteMemory>,
+    /// Acknowledgements that are being written.
+    flight: Flight,
+    /// The newest one, if it was not sent yet.
     acknowledgement: Option<Message>,
     /// When the stream is looked at again.
     turn: Turn,
@@ -42,8 +50,9 @@ impl StandbyEnd {
         // Before anybody can write.
         standby.allow_unmarked();
         let log = LogMemory::writable(device, mapping)?;
-        let completions = CompletionQueue::new(device, RECEIVES + 1)?;
-        let config = QueuePairConfig { writes: 1, receives: RECEIVES, ..*patience };
+        let completions = CompletionQueue::new(device, RECEIVES + ACKNOWLEDGEMENTS)?;
+        let (writes, inline_bytes) = (ACKNOWLEDGEMENTS, CELL_BYTES as u32);
+        let config = QueuePairConfig { writes, receives: RECEIVES, inline_bytes, ..*patience };
         let mut pair = QueuePair::new(&completions, &config)?;
         pair.post_receives(RECEIVES as usize, 0)?;
         let mut words = tcp_link::StandbyEnd::silent(channel).map_err(tcp_link::LinkError::from)?;
@@ -51,18 +60,19 @@ impl StandbyEnd {
         words.send(standby.connected());
         Ok(StandbyEnd {
             pair,
-            turn: Turn::new(log.ticks()),
+            turn: Turn::default(),
             _log: log,
             completions,
             words,
-            is_connected: false,
+            primary: None,
+            flight: Flight::new(ACKNOWLEDGEMENTS),
             acknowledgement: None,
         })
     }
 
     /// Whether the primary's device writes into this one's memory; else its ticks come by the stream.
     pub fn is_connected(&self) -> bool {
-        self.is_connected
+        self.primary.is_some()
     }
 
     /// One round: takes what has come, gives it to the standby, and sends what that has to say. Returns how much came.
@@ -79,19 +89,18 @@ impl StandbyEnd {
         let round_ns = now_ns();
         self.settle(standby, round_ns);
         let announced = announced?;
+        self.acknowledge()?;
         self.pair.post_receives(announced, 0)?;
-        if self.is_connected && !self.turn.is_due(round_ns, standby.status().position) {
+        if self.is_connected() && !self.turn.is_due(round_ns) {
             return Ok(announced);
         }
         let filled = self.words.fill()?;
         let taken = self.take_words(standby, now_ns(), write_down);
         self.settle(standby, now_ns());
         taken?;
-        if let Some(message) = self.acknowledgement.take() {
-            self.words.send(message);
-        }
+        self.acknowledge()?;
         self.words.flush()?;
-        self.turn.end(now_ns(), standby.status().position, filled != 0);
+        self.turn.end(now_ns(), filled != 0);
         Ok(announced + filled)
     }
 
@@ -100,13 +109,52 @@ impl StandbyEnd {
         self.acknowledgement = standby.settle_round(now_ns).or(self.acknowledgement.take());
     }
 
-    /// Takes the announcements that are there; returns for how many there is no receive any more.
+    /// Sends the newest acknowledgement, by the device once the primary has told where to. If that is still at so many that there is
+    /// no room, it waits, and gives way to a newer one.
+    fn acknowledge(&mut self) -> Result<(), LinkError> {
+        if self.is_connected() && self.flight.room() == 0 {
+            return Ok(());
+        }
+        let Some(message) = self.acknowledgement.take() else { return Ok(()) };
+        let Some(to) = self.primary else {
+            self.words.send(message);
+            return Ok(());
+        };
+        let words = acknowledgement::to_words(message);
+        let (work, signalled) = (self.flight.next(), self.flight.is_due(1));
+        let source = Source::Words(&words);
+        self.pair.post(&[Write { source, to, offset: 0, immediate: None, work, signalled }])?;
+        self.flight.post(1, signalled);
+        Ok(())
+    }
+
+    /// The primary has introduced itself: its memory can be written from now on.
+    fn meet(&mut self, words: [u64; 6]) -> Result<(), LinkError> {
+        let Introduction { endpoint, memory } = Introduction::from_words(words);
+        if self.is_connected() {
+            return Err(LinkError::OutOfTurn);
+        }
+        if memory.bytes != CELL_BYTES as u64 {
+            let (what, value) = ("acknowledgement memory", memory.bytes);
+            return Err(RdmaError::Endpoint { what, value }.into());
+        }
+        self.pair.connect(&endpoint)?;
+        self.primary = Some(memory);
+        Ok(())
+    }
+
+    /// Takes the announcements that are there, and what became of acknowledgements. Returns for how many announcements there is no
+    /// receive any more.
     fn take_announced(&mut self, standby: &mut Standby<'_>) -> Result<usize, LinkError> {
         let (mut announced, mut newest) = (0, 0);
         while let Some(completion) = self.completions.poll()? {
-            if let Completed::Immediate { immediate, .. } = completion.result? {
-                newest = immediate;
-                announced += 1;
+            match completion.result? {
+                Completed::Immediate { immediate, .. } => {
+                    newest = immediate;
+                    announced += 1;
+                }
+                Completed::Write => self.flight.complete(completion.work),
+                Completed::Other => {}
             }
         }
         if announced != 0 {
@@ -124,11 +172,7 @@ impl StandbyEnd {
     ) -> Result<(), LinkError> {
         while let Some(received) = self.words.next()? {
             match received {
-                Received::Message(Message::Link(words)) => {
-                    let primary = Introduction::from_words(words);
-                    self.pair.connect(&primary.endpoint)?;
-                    self.is_connected = true;
-                }
+                Received::Message(Message::Link(words)) => self.meet(words)?,
                 Received::Message(message @ Message::Begin { .. }) => {
                     // What was announced before it belongs to what was before it.
                     let announced = self.take_announced(standby)?;
