@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["admin", "market_data", "telemetry", "feeds", "node", "cluster"];
+    let files = ["admin", "market_data", "telemetry", "feeds", "node", "cluster", "quota"];
     let paths = files.map(|file| format!("proto/tickplane/v1/{file}.proto"));
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(&paths, ["proto"])?;

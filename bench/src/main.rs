@@ -5,6 +5,7 @@ mod decode;
 mod flow;
 mod naive;
 mod path;
+mod quota;
 #[cfg(feature = "rdma")]
 mod rdma;
 #[cfg(feature = "dpdk")]
@@ -77,6 +78,8 @@ enum What {
     Readers,
     /// What an attached top costs the worker
     Served,
+    /// A check of a client's quota, against the crate governor
+    Quota,
     /// What a standby costs its primary
     Replica,
     /// Top itself: what `served` starts
@@ -158,6 +161,10 @@ fn main() {
     if wanted(What::Readers) {
         eprintln!("readers …");
         lines.extend(path::readers(args.rounds, args.messages));
+    }
+    if wanted(What::Quota) {
+        eprintln!("quota …");
+        lines.extend(quota::run(args.rounds, args.messages as usize, args.core));
     }
     if wanted(What::Replica) {
         eprintln!("replica …");

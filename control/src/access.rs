@@ -17,6 +17,16 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Reader => "reader",
+            Role::Operator => "operator",
+            Role::Admin => "admin",
+        }
+    }
+}
+
 /// What market data a client may see, and how late.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entitlement {

@@ -1,10 +1,12 @@
-//! The terminal clients: `get`, `watch`, `status`, `latency`, `verify`, `cluster`, `config`, and those that change a group.
+//! The terminal clients: `get`, `watch`, `status`, `latency`, `verify`, `cluster`, `config`, `quota`, and those that change a
+//! group.
 
 pub mod cluster;
 pub mod config;
 pub mod get;
 pub mod group;
 pub mod latency;
+pub mod quota;
 pub mod status;
 pub mod verify;
 pub mod watch;

@@ -5,6 +5,7 @@ mod replica;
 
 use crate::idle::Idle;
 use crate::protocol::Protocol;
+use crate::quota::RoleLimits;
 use dataplane::feed::ArbiterConfig;
 use dataplane::limits::{BURST_MAX, FEEDS_MAX, FRAME_BYTES_MAX};
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,9 @@ pub struct Config {
     #[serde(default)]
     pub grpc: GrpcConfig,
     pub metrics: Option<MetricsConfig>,
+    /// What clients may use, by role; an operator may give one of them limits of its own.
+    #[serde(default)]
+    pub quota: RoleLimits,
     /// The other nodes of a group, and what this one is to them; without it the node is alone.
     pub replica: Option<ReplicaConfig>,
     #[serde(default)]

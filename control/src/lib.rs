@@ -20,6 +20,7 @@ pub mod pattern;
 pub mod port;
 pub mod probability;
 pub mod protocol;
+pub mod quota;
 pub mod replay;
 pub mod replica;
 pub mod row;

@@ -1,7 +1,7 @@
 //! The `tickplane` command.
 
 use clap::{Parser, Subcommand};
-use control::client::{self, cluster, config, get, group, latency, status, verify, watch};
+use control::client::{self, cluster, config, get, group, latency, quota, status, verify, watch};
 use control::decode::{self, DecodeArgs};
 use control::demo::{self, DemoArgs};
 use control::doctor::{self, DoctorArgs};
@@ -38,6 +38,7 @@ enum Command {
     #[command(name = "handover")]
     HandOver(group::HandOverArgs),
     Peer(group::PeerArgs),
+    Quota(quota::QuotaArgs),
     Top(TopArgs),
     Verify(verify::VerifyArgs),
     Demo(DemoArgs),
@@ -104,6 +105,7 @@ fn run(command: Command) -> (&'static str, Result<ExitCode, String>) {
         Command::Promote(args) => ("promote", client::block_on(group::promote(&args)).map_err(text)),
         Command::HandOver(args) => ("handover", client::block_on(group::hand_over(&args)).map_err(text)),
         Command::Peer(args) => ("peer", client::block_on(group::peer(&args)).map_err(text)),
+        Command::Quota(args) => ("quota", client::block_on(quota::run(&args)).map_err(text)),
         Command::Top(args) => {
             let stop = stop::on_signals();
             ("top", client::block_on(top::run(&args, &stop)).map_err(text))

@@ -1,5 +1,7 @@
 //! `/metrics`: the same counters and latencies as Prometheus text.
 
+mod quotas;
+
 use crate::client::status::stage_name;
 use crate::latency::{self, Counts, Scope};
 use crate::node::Node;
@@ -91,6 +93,7 @@ impl Collector for Metrics {
         self.encode_feeds(&mut encoder, node)?;
         self.encode_node(&mut encoder, node)?;
         self.encode_cluster(&mut encoder, node)?;
+        quotas::encode(&mut encoder, node)?;
         self.encode_latencies(&mut encoder, node)
     }
 }

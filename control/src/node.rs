@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::delayed::{DelayError, Delays};
 use crate::delivery::Delivery;
 use crate::latency;
+use crate::quota::Quotas;
 use crate::runner::GroupAccess;
 use crate::settings::Settings;
 use crate::window::Windows;
@@ -34,6 +35,7 @@ pub struct Node {
     /// True once the node is to end.
     pub stopping: watch::Receiver<bool>,
     pub group: GroupAccess,
+    pub quotas: Arc<Quotas>,
     rates: Arc<Mutex<Rates>>,
     windows: Arc<Mutex<Windows>>,
     delays: Delays,
@@ -69,7 +71,14 @@ impl Node {
             limited.subscriptions_max.store(config.grpc.subscriptions_max, Ordering::Relaxed);
             Ok(())
         });
+        let quotas = Arc::new(Quotas::new(config.quota.clone()));
+        let limiting = quotas.clone();
+        settings.on_change("quota", move |config| {
+            limiting.set_defaults(config.quota.clone(), SystemClock.monotonic_ns());
+            Ok(())
+        });
         Node {
+            quotas,
             config,
             settings: Arc::new(settings),
             reader,
@@ -104,6 +113,7 @@ impl Node {
             tail,
             stopping: self.stopping.clone(),
             group: self.group.clone(),
+            quotas: self.quotas.clone(),
             rates: self.rates.clone(),
             windows: self.windows.clone(),
             delays: Delays::default(),
@@ -140,6 +150,7 @@ impl Node {
 
     /// Looks at the counters that have rates, and at the latencies; to be called about once a second.
     pub fn sample(&self) {
+        self.quotas.sample(self.now_ns());
         self.sample_rates();
         let counts = latency::counts(self);
         self.windows().sample(self.now_ns(), counts);

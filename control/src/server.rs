@@ -7,8 +7,10 @@ use crate::proto::cluster_server::ClusterServer;
 use crate::proto::feeds_server::FeedsServer;
 use crate::proto::market_data_server::MarketDataServer;
 use crate::proto::node_server::NodeServer;
+use crate::proto::quotas_server::QuotasServer;
 use crate::proto::telemetry_server::TelemetryServer;
-use crate::{metrics, proto, service};
+use crate::{metrics, proto, quota, service};
+use axum::middleware::from_fn_with_state;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,7 +85,10 @@ pub async fn serve(
         .add_service(FeedsServer::new(service::feeds::Feeds::new(node.clone())))
         .add_service(AdminServer::new(service::admin::Admin::new(node.clone())))
         .add_service(ClusterServer::new(service::cluster::Cluster::new(node.clone())))
+        .add_service(QuotasServer::new(service::quotas::Quotas::new(node.clone())))
         .add_service(NodeServer::new(service::node::NodeService::new(node.clone())));
+    let charged = from_fn_with_state(node.clone(), quota::charge);
+    let routes = Routes::from(routes.into_axum_router().layer(charged));
 
     let sampler = tokio::spawn(sample(node.clone(), health));
     let page = listeners.metrics.map(|listener| tokio::spawn(metrics::serve(node.clone(), listener)));

@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod feeds;
 pub mod market_data;
 pub mod node;
+pub mod quotas;
 mod rows;
 mod subscription;
 pub mod telemetry;

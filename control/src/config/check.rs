@@ -69,6 +69,7 @@ impl Config {
         if !(10..=60_000).contains(&self.worker.valid_for_ms) {
             return Err("[worker] valid_for_ms: must be 10 to 60000".to_owned());
         }
+        self.quota.check()?;
         self.replica.as_ref().map_or(Ok(()), |replica| replica.check(&self.node))?;
         check_unique("port", self.ports.iter().map(|port| port.name.as_str()))?;
         check_unique("feed", self.feeds.iter().map(|feed| feed.name.as_str()))?;

@@ -63,12 +63,18 @@ pub struct Desk {
     pub channel: Channel,
     pub url: String,
     pub metrics: std::net::SocketAddr,
+    pub node: Arc<Node>,
     pub served: tokio::task::JoinHandle<()>,
 }
 
 impl Desk {
     pub async fn open() -> Desk {
-        let config = Config::parse(Path::new("test.toml"), CONFIG).unwrap();
+        Desk::open_with("").await
+    }
+
+    /// With more sections of the configuration.
+    pub async fn open_with(sections: &str) -> Desk {
+        let config = Config::parse(Path::new("test.toml"), &format!("{CONFIG}{sections}")).unwrap();
         let mut mapping = RegionMapping::create_anonymous("services", LAYOUT.cells()).unwrap();
         let bytes = mapping.mapped_bytes();
         let cells = mapping.leak();
@@ -85,7 +91,7 @@ impl Desk {
         let (grpc, metrics) = (listeners.grpc_address(), listeners.metrics_address().unwrap());
         let reader = Reader::open(cells).unwrap();
         let group = GroupAccess::default();
-        let node = Node::new(
+        let node = Arc::new(Node::new(
             Settings::new(Arc::new(config), None),
             reader,
             telemetry.clone(),
@@ -93,13 +99,14 @@ impl Desk {
             tail_seen,
             stopping_seen,
             group,
-        );
+        ));
+        let serving = node.clone();
         let served = tokio::spawn(async move {
-            server::serve(Arc::new(node), listeners, std::future::pending()).await.unwrap();
+            server::serve(serving, listeners, std::future::pending()).await.unwrap();
         });
         let url = format!("http://{grpc}");
         let channel = Channel::from_shared(url.clone()).unwrap().connect().await.unwrap();
-        let mut desk = Desk { writer, cells, telemetry, tail, stopping, channel, url, metrics, served };
+        let mut desk = Desk { writer, cells, telemetry, tail, stopping, channel, url, metrics, node, served };
         desk.session(b"SESSION001");
         desk
     }

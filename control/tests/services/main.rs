@@ -2,6 +2,7 @@
 
 mod desk;
 mod latency;
+mod quotas;
 
 use control::proto::feeds_client::FeedsClient;
 use control::proto::node_client::NodeClient;
@@ -360,7 +361,7 @@ async fn health_and_reflection_answer() {
         panic!("not a list");
     };
     let names: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
-    for service in ["MarketData", "Telemetry", "Feeds", "Node", "Cluster"] {
+    for service in ["MarketData", "Telemetry", "Feeds", "Node", "Cluster", "Quotas"] {
         assert!(names.contains(&format!("tickplane.v1.{service}").as_str()), "{names:?}");
     }
 }

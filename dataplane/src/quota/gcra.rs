@@ -111,13 +111,12 @@ impl Slot {
     }
 }
 
-/// One meter; any number of threads take from it without a lock. It is within one cache line.
+/// One meter; any number of threads take from it without a lock. It is 40 bytes.
 ///
 /// In any time t at most burst + rate · (t + 1 ns) units pass, whoever asks, and exactly burst + rate · t at rates below 953
 /// units a second. A check takes up to 1 ns of credit more than its cost, less than it takes to ask. Where the clock goes back,
 /// nothing is earned until it is where it was.
 #[derive(Debug, Default)]
-#[repr(align(64))]
 pub struct Gcra {
     /// The TAT in ns, and in the lowest bit which slot holds the limit: so both change at once.
     state: AtomicU64,

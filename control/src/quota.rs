@@ -1,0 +1,17 @@
+//! Quotas: what each client may use, what it uses, and what becomes of it when it asks for more.
+//!
+//! A call has its client's [`ClientQuota`] in hand: [`charge`] finds it by name, charges the request, and puts it into the
+//! request's extensions. Subscriptions take their place by [`ClientQuota::open_subscription`], and what they send by
+//! [`ClientQuota::charge_delivery`].
+
+mod charge;
+mod client;
+mod clients;
+mod excess;
+mod limits;
+
+pub use charge::charge;
+pub use client::{ClientQuota, HeldSubscription, Use};
+pub use clients::{CLIENTS_MAX, NAME_BYTES_MAX, NoPlace, Quotas};
+pub use excess::{Excess, RETRY_AFTER_MS};
+pub use limits::{Limits, Meter, Policy, RoleLimits};

@@ -1,0 +1,33 @@
+//! The layer around all services that charges each call to its client.
+
+use super::client::ClientQuota;
+use crate::access::{ANONYMOUS, Caller, Role};
+use crate::node::Node;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use std::sync::Arc;
+
+/// What is charged: all but health and reflection, which belong to whoever looks after the node.
+const CHARGED: &str = "/tickplane.";
+
+/// Charges the call to its client, and puts the client's quota into the request's extensions; a call too many is answered here. The
+/// layer that says who calls must be around this one.
+pub async fn charge(State(node): State<Arc<Node>>, mut request: Request, next: Next) -> Response {
+    if !request.uri().path().starts_with(CHARGED) {
+        return next.run(request).await;
+    }
+    let now_ns = node.now_ns();
+    let quota: &Arc<ClientQuota> = match request.extensions().get::<Caller>() {
+        Some(caller) => node.quotas.of(&caller.name, caller.role, now_ns),
+        None => node.quotas.of(ANONYMOUS, Role::Admin, now_ns),
+    };
+    match quota.charge_request(now_ns) {
+        Ok(()) => {
+            let quota = quota.clone();
+            request.extensions_mut().insert(quota);
+            next.run(request).await
+        }
+        Err(excess) => excess.status().into_http(),
+    }
+}

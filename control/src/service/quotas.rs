@@ -1,0 +1,199 @@
+//! `Quotas`: what each client may use, and what it uses.
+
+use crate::access::{Caller, Role};
+use crate::node::Node;
+use crate::proto::quotas_server::Quotas as Service;
+use crate::proto::{
+    ClientQuota, QuotasGetRequest, QuotasListRequest, QuotasListResponse, ResetQuotaRequest, SetQuotaRequest,
+    Usage, WatchQuotasRequest, WatchQuotasResponse,
+};
+use crate::quota::{self, HeldSubscription, Limits, Meter, NoPlace, Use};
+use dataplane::quota::Windows;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+const PAGE_DEFAULT: usize = 1_000;
+const PAGE_MAX: usize = 10_000;
+/// Clients of one stream.
+const WATCHED_MAX: usize = 1_000;
+
+pub struct Quotas {
+    node: Arc<Node>,
+}
+
+impl Quotas {
+    pub fn new(node: Arc<Node>) -> Quotas {
+        Quotas { node }
+    }
+
+    /// The client whom the caller asks for; whoever is a reader sees itself alone.
+    fn client(&self, caller: &Caller, name: &str) -> Result<Arc<quota::ClientQuota>, Status> {
+        let name = if name.is_empty() { &caller.name } else { name };
+        if *name != caller.name {
+            require_operator(caller)?;
+        }
+        self.node.quotas.find(name).cloned().ok_or_else(|| unknown(name))
+    }
+
+    /// Gives a client limits of its own, or its role's.
+    fn set(&self, caller: &Caller, name: &str, limits: Option<Limits>) -> Result<ClientQuota, Status> {
+        let now_ns = self.node.now_ns();
+        let client = self.node.quotas.set(name, limits, now_ns).map_err(|error| match error {
+            NoPlace::Full => Status::resource_exhausted(error.to_string()),
+            NoPlace::Name => Status::invalid_argument(format!("name: {error}")),
+        })?;
+        tracing::info!(caller = caller.name, client = name, ?limits, "quota set");
+        Ok(told(client.usage(now_ns)))
+    }
+}
+
+fn require_operator(caller: &Caller) -> Result<(), Status> {
+    if caller.role >= Role::Operator {
+        return Ok(());
+    }
+    let message = "a reader sees its own quota, and changes none: ask an operator";
+    Err(Status::permission_denied(message))
+}
+
+fn unknown(name: &str) -> Status {
+    let name: String = name.chars().take(quota::NAME_BYTES_MAX).collect();
+    Status::not_found(format!("no client {name:?} has called: `tickplane quota list` shows those that have"))
+}
+
+fn told(client: Use) -> ClientQuota {
+    let usage = |Windows { second, minute, hour, peak, total }| {
+        Some(Usage { second, minute, hour, peak_second: peak, total })
+    };
+    let refusals: BTreeMap<String, u64> =
+        Meter::ALL.map(|meter| (meter.name().to_owned(), client.refusals[meter as usize])).into();
+    ClientQuota {
+        name: client.name,
+        role: client.role.name().to_owned(),
+        limits: Some(client.limits.into()),
+        is_own: client.is_own,
+        requests: usage(client.requests),
+        updates: usage(client.updates),
+        bytes: usage(client.bytes),
+        subscriptions: client.subscriptions,
+        instruments: client.instruments,
+        refusals,
+    }
+}
+
+/// Tells what the clients use until the watcher is gone.
+async fn watch(
+    node: Arc<Node>,
+    clients: Vec<Arc<quota::ClientQuota>>,
+    interval: Duration,
+    held: Option<HeldSubscription>,
+    sender: mpsc::Sender<Result<WatchQuotasResponse, Status>>,
+) {
+    let mut stopping = node.stopping.clone();
+    loop {
+        let now_ns = node.now_ns();
+        let clients = clients.iter().map(|client| told(client.usage(now_ns))).collect();
+        if sender.send(Ok(WatchQuotasResponse { clients, at_ns: node.unix_ns() })).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = sender.closed() => return,
+            _ = stopping.wait_for(|stopping| *stopping) => {
+                let _ = sender.try_send(Err(Status::unavailable("the node shuts down")));
+                return;
+            }
+        }
+        if held.as_ref().is_some_and(HeldSubscription::is_cut) {
+            let _ =
+                sender.try_send(Err(Status::resource_exhausted("the client asked for more than its limits")));
+            return;
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Service for Quotas {
+    async fn get(&self, request: Request<QuotasGetRequest>) -> Result<Response<ClientQuota>, Status> {
+        let client = self.client(&Caller::of(&request), &request.get_ref().name)?;
+        Ok(Response::new(told(client.usage(self.node.now_ns()))))
+    }
+
+    async fn list(
+        &self,
+        request: Request<QuotasListRequest>,
+    ) -> Result<Response<QuotasListResponse>, Status> {
+        require_operator(&Caller::of(&request))?;
+        let QuotasListRequest { page_size, page_token } = request.into_inner();
+        let page_size = match page_size as usize {
+            0 => PAGE_DEFAULT,
+            size @ 1..=PAGE_MAX => size,
+            _ => return Err(Status::invalid_argument(format!("page_size: at most {PAGE_MAX}"))),
+        };
+        let now_ns = self.node.now_ns();
+        // The token is the name that the page before ended with: whoever comes meanwhile is in its place.
+        let mut rest = self.node.quotas.all();
+        rest.retain(|client| client.name() > page_token.as_str());
+        let clients: Vec<_> = rest.iter().take(page_size).map(|client| told(client.usage(now_ns))).collect();
+        let has_more = rest.len() > clients.len();
+        let next_page_token =
+            clients.last().filter(|_| has_more).map_or_else(String::new, |last| last.name.clone());
+        Ok(Response::new(QuotasListResponse { clients, next_page_token }))
+    }
+
+    async fn set(&self, request: Request<SetQuotaRequest>) -> Result<Response<ClientQuota>, Status> {
+        let caller = Caller::of(&request);
+        require_operator(&caller)?;
+        let SetQuotaRequest { name, limits } = request.into_inner();
+        let limits = limits.ok_or_else(|| Status::invalid_argument("limits: give those that are to hold"))?;
+        let limits = Limits::try_from(&limits).map_err(Status::invalid_argument)?;
+        self.set(&caller, &name, Some(limits)).map(Response::new)
+    }
+
+    async fn reset(&self, request: Request<ResetQuotaRequest>) -> Result<Response<ClientQuota>, Status> {
+        let caller = Caller::of(&request);
+        require_operator(&caller)?;
+        let name = request.into_inner().name;
+        if self.node.quotas.find(&name).is_none() {
+            return Err(unknown(&name));
+        }
+        self.set(&caller, &name, None).map(Response::new)
+    }
+
+    type WatchStream = ReceiverStream<Result<WatchQuotasResponse, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<WatchQuotasRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = Caller::of(&request);
+        let own = request.extensions().get::<Arc<quota::ClientQuota>>().cloned();
+        let WatchQuotasRequest { mut names, interval_ms } = request.into_inner();
+        let interval_ms = if interval_ms == 0 { 1_000 } else { u64::from(interval_ms) };
+        if !(100..=3_600_000).contains(&interval_ms) {
+            return Err(Status::invalid_argument("interval_ms: must be 100 to 3600000"));
+        }
+        if names.len() > WATCHED_MAX {
+            return Err(Status::invalid_argument(format!("{} names: at most {WATCHED_MAX}", names.len())));
+        }
+        if names.is_empty() {
+            names.push(String::new());
+        }
+        let clients: Result<Vec<_>, Status> = names.iter().map(|name| self.client(&caller, name)).collect();
+        let clients = clients?;
+        let held = own.map(|own| own.open_subscription()).transpose().map_err(|excess| excess.status())?;
+        let open = self.node.open_subscription().ok_or_else(|| {
+            Status::resource_exhausted("too many subscriptions are open: [grpc] subscriptions_max")
+        })?;
+        let (sender, receiver) = mpsc::channel(1);
+        let (node, interval) = (self.node.clone(), Duration::from_millis(interval_ms));
+        tokio::spawn(async move {
+            let _open = open;
+            watch(node, clients, interval, held, sender).await;
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
