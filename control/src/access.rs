@@ -1,14 +1,34 @@
 //! Who calls, and what they may.
+//!
+//! A call passes the layer ([`AccessLayer`]): who calls is found by token or certificate, whether that client's role is
+//! enough for the method by a table, and the services find the [`Caller`] in the request's extensions.
+
+mod certificate;
+mod clients;
+mod guesses;
+mod layer;
+mod method;
+mod standing;
+mod token;
+
+pub use clients::{Client, Clients, ClientsError};
+pub use layer::{Access, AccessLayer, Refusals};
+pub use standing::{Standing, watch_standing};
+pub use token::{Token, TokenHash};
 
 use crate::selection::Selection;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tonic::Request;
+use tonic::{Request, Status};
 
 /// What a client may do. Each may also do what those before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, serde::Deserialize, serde::Serialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
+    #[default]
     /// Read market data within its entitlement, and its own subscriptions, quota and latencies.
     Reader,
     /// See and change what clients have: subscriptions, quotas.
@@ -35,6 +55,13 @@ pub struct Entitlement {
     pub delay: Duration,
 }
 
+impl Entitlement {
+    /// Everything, in real time.
+    pub fn everything() -> Entitlement {
+        Entitlement { rows: Selection::everything(), delay: Duration::ZERO }
+    }
+}
+
 /// The client that makes a call; in the extensions of its request.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -42,18 +69,18 @@ pub struct Caller {
     pub role: Role,
     pub entitlement: Arc<Entitlement>,
     pub from: Option<SocketAddr>,
+    /// Whether it is still who it was when it called; what goes on for long looks at it.
+    pub standing: Standing,
 }
 
 /// The name of whoever calls over loopback, where nobody has to say who they are.
 pub const ANONYMOUS: &str = "anonymous";
 
 impl Caller {
-    pub fn of<T>(request: &Request<T>) -> Caller {
-        request.extensions().get::<Caller>().cloned().unwrap_or_else(|| Caller {
-            name: ANONYMOUS.to_owned(),
-            role: Role::Admin,
-            entitlement: Arc::new(Entitlement { rows: Selection::everything(), delay: Duration::ZERO }),
-            from: request.remote_addr(),
-        })
+    /// INTERNAL: the call did not come through the layer.
+    #[allow(clippy::result_large_err, reason = "a Status is what a service answers with")]
+    pub fn of<T>(request: &Request<T>) -> Result<Caller, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        caller.ok_or_else(|| Status::internal("nobody has looked who calls"))
     }
 }

@@ -1,6 +1,7 @@
 //! The configuration: a TOML file in which every key is known, and every value checked before anything starts.
 
 mod check;
+mod grpc;
 mod replica;
 
 use crate::idle::Idle;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
+pub use grpc::{ClientConfig, GrpcConfig, GrpcTlsConfig};
 pub use replica::{EtcdConfig, PEERS_MAX, PeerConfig, RdmaConfig, ReplicaConfig, ReplicaRole, TlsConfig};
 
 /// Why a configuration can't be used.
@@ -41,9 +43,17 @@ pub struct Config {
     #[serde(default)]
     pub grpc: GrpcConfig,
     pub metrics: Option<MetricsConfig>,
+<<<<<<< HEAD
     /// What clients may use, by role; an operator may give one of them limits of its own.
     #[serde(default)]
     pub quota: RoleLimits,
+=======
+    /// Who may call; without any, and on loopback, anybody.
+    #[serde(default)]
+    pub clients: Vec<ClientConfig>,
+    #[serde(default)]
+    pub store: StoreConfig,
+>>>>>>> 7a4cc03 (Access: every call passes a layer that finds its client by token or certificate and asks a table for the role it needs; TLS for gRPC; beyond loopback neither anonymous nor, unless said, plaintext)
     /// The other nodes of a group, and what this one is to them; without it the node is alone.
     pub replica: Option<ReplicaConfig>,
     #[serde(default)]
@@ -212,23 +222,17 @@ pub struct LineConfig {
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct GrpcConfig {
-    pub listen: SocketAddr,
-    /// Subscriptions that may be open at once.
-    pub subscriptions_max: usize,
-}
-
-impl Default for GrpcConfig {
-    fn default() -> Self {
-        GrpcConfig { listen: SocketAddr::from(([127, 0, 0, 1], 50_051)), subscriptions_max: 256 }
-    }
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct MetricsConfig {
     pub listen: SocketAddr,
+}
+
+/// What is made at run time: clients, and the record of who did what.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// The folder in which it is kept, made if it is missing; without it, it is gone when the node ends.
+    pub folder: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -1,5 +1,6 @@
 //! The node as its services see it: the cache, the counters, and what is going on.
 
+use crate::access::{Access, ClientsError};
 use crate::config::Config;
 use crate::delayed::{DelayError, Delays};
 use crate::delivery::Delivery;
@@ -39,6 +40,7 @@ pub struct Node {
     rates: Arc<Mutex<Rates>>,
     windows: Arc<Mutex<Windows>>,
     delays: Delays,
+    pub access: Arc<Access>,
 }
 
 /// How often [`Delivery::age`] is due, in samples.
@@ -62,7 +64,7 @@ impl Node {
         tail: watch::Receiver<u64>,
         stopping: watch::Receiver<bool>,
         group: GroupAccess,
-    ) -> Node {
+    ) -> Result<Node, ClientsError> {
         let (config, _) = settings.current();
         let delivery = Arc::new(Delivery::default());
         delivery.subscriptions_max.store(config.grpc.subscriptions_max, Ordering::Relaxed);
@@ -71,6 +73,7 @@ impl Node {
             limited.subscriptions_max.store(config.grpc.subscriptions_max, Ordering::Relaxed);
             Ok(())
         });
+<<<<<<< HEAD
         let quotas = Arc::new(Quotas::new(config.quota.clone()));
         let limiting = quotas.clone();
         settings.on_change("quota", move |config| {
@@ -79,6 +82,10 @@ impl Node {
         });
         Node {
             quotas,
+=======
+        Ok(Node {
+            access: Arc::new(Access::new(&config)?),
+>>>>>>> 7a4cc03 (Access: every call passes a layer that finds its client by token or certificate and asks a table for the role it needs; TLS for gRPC; beyond loopback neither anonymous nor, unless said, plaintext)
             config,
             settings: Arc::new(settings),
             reader,
@@ -92,7 +99,7 @@ impl Node {
             rates: Arc::default(),
             windows: Arc::default(),
             delays: Delays::default(),
-        }
+        })
     }
 
     /// The same node with another cache.
@@ -113,7 +120,11 @@ impl Node {
             tail,
             stopping: self.stopping.clone(),
             group: self.group.clone(),
+<<<<<<< HEAD
             quotas: self.quotas.clone(),
+=======
+            access: self.access.clone(),
+>>>>>>> 7a4cc03 (Access: every call passes a layer that finds its client by token or certificate and asks a table for the role it needs; TLS for gRPC; beyond loopback neither anonymous nor, unless said, plaintext)
             rates: self.rates.clone(),
             windows: self.windows.clone(),
             delays: Delays::default(),

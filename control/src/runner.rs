@@ -82,6 +82,8 @@ pub enum RunError {
     Election(#[from] ElectionError),
     #[error("{0}")]
     Server(#[from] ServerError),
+    #[error("{0}")]
+    Clients(#[from] crate::access::ClientsError),
     #[error("[log] level: {0}")]
     Log(String),
     #[error("{0}")]
@@ -192,7 +194,7 @@ pub async fn serve_cache(
     let (stopping_sender, stopping) = watch::channel(false);
     let notifier_end = Arc::new(AtomicBool::new(false));
     let notifier = start_notifier(reader, tail_sender, notifier_end.clone())?;
-    let node = Arc::new(Node::new(settings, reader, telemetry, region_bytes, tail, stopping, group));
+    let node = Arc::new(Node::new(settings, reader, telemetry, region_bytes, tail, stopping, group)?);
     let ended = async {
         ended.await;
         stopping_sender.send_replace(true);

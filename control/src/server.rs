@@ -1,6 +1,7 @@
 //! The servers: gRPC with health and reflection, and the metrics page.
 
-use crate::config::Config;
+use crate::access::AccessLayer;
+use crate::config::{Config, GrpcTlsConfig};
 use crate::node::Node;
 use crate::proto::admin_server::AdminServer;
 use crate::proto::cluster_server::ClusterServer;
@@ -12,17 +13,21 @@ use crate::proto::telemetry_server::TelemetryServer;
 use crate::{metrics, proto, quota, service};
 use axum::middleware::from_fn_with_state;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::Routes;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
 
 /// How often rates and health are looked at.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long connections may take to end.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// How long a client may take to agree on TLS.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
@@ -30,6 +35,13 @@ pub enum ServerError {
         "{section} listen = \"{address}\": {cause}: is another process there? choose another port, or 0 for any"
     )]
     Bind { section: &'static str, address: SocketAddr, cause: std::io::Error },
+    #[error("[grpc.tls] {file:?}: {cause}: name a PEM file that this node may read")]
+    Pem { file: PathBuf, cause: std::io::Error },
+    #[error(
+        "[grpc.tls] {certificate:?} with {key:?}: {cause}: name PEM files of a certificate and of its key, and as client_ca \
+         one of who signed the clients'"
+    )]
+    Tls { certificate: PathBuf, key: PathBuf, cause: String },
     #[error("the gRPC server ended: {0}")]
     Serve(#[from] tonic::transport::Error),
     #[error("reflection: {0}")]
@@ -39,6 +51,7 @@ pub enum ServerError {
 /// Sockets that are bound, before anything is served: a port that is taken is an error at the start.
 pub struct Listeners {
     grpc: TcpListener,
+    tls: Option<ServerTlsConfig>,
     metrics: Option<TcpListener>,
 }
 
@@ -61,7 +74,26 @@ pub async fn bind(config: &Config) -> Result<Listeners, ServerError> {
         Some(metrics) => Some(bind("[metrics]", metrics.listen).await?),
         None => None,
     };
-    Ok(Listeners { grpc: bind("[grpc]", config.grpc.listen).await?, metrics })
+    let tls = config.grpc.tls.as_ref().map(read_tls).transpose()?;
+    Ok(Listeners { grpc: bind("[grpc]", config.grpc.listen).await?, tls, metrics })
+}
+
+/// Reads the files, and sees whether they can be used.
+fn read_tls(config: &GrpcTlsConfig) -> Result<ServerTlsConfig, ServerError> {
+    let read =
+        |file: &Path| std::fs::read(file).map_err(|cause| ServerError::Pem { file: file.to_owned(), cause });
+    let GrpcTlsConfig { certificate, key, client_ca } = config;
+    let identity = Identity::from_pem(read(certificate)?, read(key)?);
+    let mut tls = ServerTlsConfig::new().identity(identity).timeout(HANDSHAKE_MAX);
+    if let Some(client_ca) = client_ca {
+        tls = tls.client_ca_root(Certificate::from_pem(read(client_ca)?)).client_auth_optional(true);
+    }
+    let tried = Server::builder().tls_config(tls.clone());
+    tried.map_err(|error| {
+        let cause = std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string);
+        ServerError::Tls { certificate: certificate.clone(), key: key.clone(), cause }
+    })?;
+    Ok(tls)
 }
 
 /// Serves until `ended`, then lets connections end in order.
@@ -98,7 +130,12 @@ pub async fn serve(
         let _ = stopping.wait_for(|stopping| *stopping).await;
     };
     let incoming = TcpListenerStream::new(listeners.grpc);
-    let server = tonic::transport::Server::builder()
+    let mut builder = Server::builder();
+    if let Some(tls) = listeners.tls {
+        builder = builder.tls_config(tls)?;
+    }
+    let server = builder
+        .layer(AccessLayer(node.access.clone()))
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .add_routes(routes)

@@ -10,4 +10,4 @@ mod rows;
 mod subscription;
 pub mod telemetry;
 
-pub use rows::{condition, feed_reason};
+pub use rows::{condition, feed_reason, kind_of};

@@ -74,7 +74,8 @@ impl Config {
         check_unique("port", self.ports.iter().map(|port| port.name.as_str()))?;
         check_unique("feed", self.feeds.iter().map(|feed| feed.name.as_str()))?;
         self.ports.iter().try_for_each(PortConfig::check)?;
-        self.feeds.iter().try_for_each(|feed| feed.check(self))
+        self.feeds.iter().try_for_each(|feed| feed.check(self))?;
+        self.check_grpc()
     }
 }
 

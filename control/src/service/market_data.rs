@@ -37,7 +37,7 @@ impl MarketData {
 
     /// The node as the caller may see it.
     fn seen_by<T>(&self, request: &Request<T>) -> Result<Arc<Node>, Status> {
-        self.node.as_it_was(Caller::of(request).entitlement.delay).map_err(|error| match error {
+        self.node.as_it_was(Caller::of(request)?.entitlement.delay).map_err(|error| match error {
             DelayError::NotYet { .. } => Status::unavailable(error.to_string()),
             _ => Status::resource_exhausted(error.to_string()),
         })

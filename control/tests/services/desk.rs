@@ -99,8 +99,13 @@ impl Desk {
             tail_seen,
             stopping_seen,
             group,
+<<<<<<< HEAD
         ));
         let serving = node.clone();
+=======
+        )
+        .unwrap();
+>>>>>>> 7a4cc03 (Access: every call passes a layer that finds its client by token or certificate and asks a table for the role it needs; TLS for gRPC; beyond loopback neither anonymous nor, unless said, plaintext)
         let served = tokio::spawn(async move {
             server::serve(serving, listeners, std::future::pending()).await.unwrap();
         });

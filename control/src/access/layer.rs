@@ -1,0 +1,228 @@
+//! The layer that every call passes: who calls, may it, and how much of it.
+
+use super::guesses::Guesses;
+use super::{
+    ANONYMOUS, Caller, Client, Clients, ClientsError, Entitlement, Role, Standing, certificate, method,
+};
+use crate::config::Config;
+use dataplane::counters::Counter;
+use dataplane::time::Clock;
+use drivers::clock::SystemClock;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::task::{Context, Poll};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::http::header::AUTHORIZATION;
+use tonic::codegen::http::{Extensions, HeaderMap, Request, Response};
+use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tower::{Layer, Service};
+
+/// Calls that were not let through, since the start.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    /// Nobody knows who called.
+    pub unauthenticated: Counter,
+    /// Its source had tried too often.
+    pub guesses: Counter,
+    /// Its role is not enough.
+    pub denied: Counter,
+}
+
+/// Who may call, and who was refused.
+pub struct Access {
+    clients: RwLock<Arc<Clients>>,
+    /// Whether whoever shows nothing may do everything.
+    is_anonymous: bool,
+    /// Nobody revokes it: what holds it open is here.
+    anonymous: Standing,
+    guesses: Mutex<Guesses>,
+    pub refusals: Refusals,
+}
+
+impl Access {
+    pub fn new(config: &Config) -> Result<Access, ClientsError> {
+        Ok(Access {
+            clients: RwLock::new(Arc::new(Clients::of(config)?)),
+            is_anonymous: config.is_anonymous(),
+            anonymous: Standing::new().1,
+            guesses: Mutex::default(),
+            refusals: Refusals::default(),
+        })
+    }
+
+    /// All clients, as they are now.
+    pub fn clients(&self) -> Arc<Clients> {
+        self.clients.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts others in their place, from the next call on.
+    pub fn replace(&self, clients: Clients) {
+        *self.clients.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(clients);
+    }
+
+    pub fn is_anonymous(&self) -> bool {
+        self.is_anonymous
+    }
+
+    /// The caller of a method, and whether it may; `None` = nobody has to say who calls.
+    fn admit(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Option<Caller>, Box<Status>> {
+        let Some(needed) = method::needs(path) else { return Ok(None) };
+        let Peer { from, certificate } = Peer::of(extensions);
+        let caller = self.identify(headers, from, certificate.as_deref())?;
+        if caller.role < needed {
+            self.refusals.denied.add(1);
+            let (name, role, needed) = (&caller.name, caller.role.name(), needed.name());
+            return Err(Box::new(Status::permission_denied(format!(
+                "role {needed} is needed, {name} has {role}"
+            ))));
+        }
+        // The client's quota is charged here, once for each call.
+        Ok(Some(caller))
+    }
+
+    /// A token goes before a certificate: it is of who calls, while a machine may show the certificate for all who work there.
+    fn identify(
+        &self,
+        headers: &HeaderMap,
+        from: Option<SocketAddr>,
+        certificate: Option<&[u8]>,
+    ) -> Result<Caller, Box<Status>> {
+        let clients = self.clients();
+        if let Some(value) = headers.get(AUTHORIZATION) {
+            let token = value.to_str().ok().and_then(bearer);
+            let found = token.and_then(|token| clients.by_token(token));
+            return found
+                .map(|client| caller(client, from))
+                .ok_or_else(|| self.guessed(from, token.is_some()));
+        }
+        if let Some(der) = certificate {
+            let name = certificate::name(der).unwrap_or_default();
+            let found = clients.by_certificate(&name);
+            return found.map(|client| caller(client, from)).ok_or_else(|| {
+                self.refusals.unauthenticated.add(1);
+                let name: String = name.chars().take(64).collect();
+                Box::new(Status::unauthenticated(format!(
+                    "no client has the certificate of {name:?}: give one that name as its certificate, or show a token"
+                )))
+            });
+        }
+        if self.is_anonymous {
+            return Ok(Caller {
+                name: ANONYMOUS.to_owned(),
+                role: Role::Admin,
+                entitlement: Arc::new(Entitlement::everything()),
+                from,
+                standing: self.anonymous.clone(),
+            });
+        }
+        self.refusals.unauthenticated.add(1);
+        Err(Box::new(Status::unauthenticated(
+            "nobody said who calls: send `authorization: Bearer TOKEN` (--token), or show a certificate (--tls-cert)",
+        )))
+    }
+
+    /// What whoever shows a wrong token is told.
+    fn guessed(&self, from: Option<SocketAddr>, is_bearer: bool) -> Box<Status> {
+        self.refusals.unauthenticated.add(1);
+        let source = from.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| from.ip());
+        let now_ns = SystemClock.monotonic_ns();
+        let tried = self.guesses.lock().unwrap_or_else(PoisonError::into_inner).failed(source, now_ns);
+        Box::new(match tried {
+            Err(wait_ns) => {
+                self.refusals.guesses.add(1);
+                let wait_s = wait_ns.div_ceil(1_000_000_000);
+                Status::resource_exhausted(format!(
+                    "{source} has shown too many wrong tokens: wait {wait_s} s"
+                ))
+            }
+            Ok(()) if is_bearer => Status::unauthenticated(
+                "the token is no client's: was it renewed, or the client deleted? an admin can renew it",
+            ),
+            Ok(()) => Status::unauthenticated("authorization: give it as `Bearer TOKEN`"),
+        })
+    }
+}
+
+fn caller(client: &Arc<Client>, from: Option<SocketAddr>) -> Caller {
+    Caller {
+        name: client.name().to_owned(),
+        role: client.role(),
+        entitlement: client.entitlement.clone(),
+        from,
+        standing: client.standing.clone(),
+    }
+}
+
+/// The token of `Bearer TOKEN` (RFC 6750, 2.1; the scheme's case does not matter, RFC 9110, 11.1).
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The other end of a connection.
+struct Peer {
+    from: Option<SocketAddr>,
+    certificate: Option<Vec<u8>>,
+}
+
+impl Peer {
+    fn of(extensions: &Extensions) -> Peer {
+        if let Some(tls) = extensions.get::<TlsConnectInfo<TcpConnectInfo>>() {
+            let certificates = tls.peer_certs();
+            let certificate = certificates.and_then(|all| Some(all.first()?.to_vec()));
+            return Peer { from: tls.get_ref().remote_addr(), certificate };
+        }
+        let from = extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+        Peer { from, certificate: None }
+    }
+}
+
+/// Puts the [`Caller`] into the extensions of each call that may go on, and answers the others.
+#[derive(Clone)]
+pub struct AccessLayer(pub Arc<Access>);
+
+impl<S> Layer<S> for AccessLayer {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded { access: self.0.clone(), inner }
+    }
+}
+
+#[derive(Clone)]
+pub struct Guarded<S> {
+    access: Arc<Access>,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Guarded<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        match self.access.admit(request.uri().path(), request.headers(), request.extensions()) {
+            Ok(caller) => {
+                caller.into_iter().for_each(|caller| drop(request.extensions_mut().insert(caller)));
+                Box::pin(self.inner.call(request))
+            }
+            Err(status) => Box::pin(std::future::ready(Ok(status.into_http()))),
+        }
+    }
+}

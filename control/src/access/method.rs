@@ -1,0 +1,66 @@
+//! Which role each method needs.
+
+use super::Role;
+
+/// `None` = nobody has to say who they are. A method that is not here is for admins.
+const NEEDS: [(&str, Option<Role>); 19] = [
+    ("/tickplane.v1.MarketData/Get", Some(Role::Reader)),
+    ("/tickplane.v1.MarketData/List", Some(Role::Reader)),
+    ("/tickplane.v1.MarketData/Subscribe", Some(Role::Reader)),
+    ("/tickplane.v1.Feeds/List", Some(Role::Reader)),
+    ("/tickplane.v1.Node/GetStatus", Some(Role::Reader)),
+    ("/tickplane.v1.Telemetry/GetLatency", Some(Role::Reader)),
+    ("/tickplane.v1.Telemetry/WatchLatency", Some(Role::Reader)),
+    ("/tickplane.v1.Cluster/Get", Some(Role::Reader)),
+    ("/tickplane.v1.Cluster/Promote", Some(Role::Admin)),
+    ("/tickplane.v1.Cluster/HandOver", Some(Role::Admin)),
+    ("/tickplane.v1.Cluster/AddPeer", Some(Role::Admin)),
+    ("/tickplane.v1.Cluster/RemovePeer", Some(Role::Admin)),
+    ("/tickplane.v1.Admin/GetConfig", Some(Role::Admin)),
+    ("/tickplane.v1.Admin/Apply", Some(Role::Admin)),
+    // A probe, or a balancer, has no token.
+    ("/grpc.health.v1.Health/Check", None),
+    ("/grpc.health.v1.Health/List", None),
+    ("/grpc.health.v1.Health/Watch", None),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Some(Role::Reader)),
+    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Some(Role::Reader)),
+];
+
+/// The role that a method (its path) needs; `None` = none.
+pub fn needs(path: &str) -> Option<Role> {
+    let found = NEEDS.iter().find(|(known, _)| *known == path);
+    found.map_or(Some(Role::Admin), |(_, role)| *role)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost_reflect::DescriptorPool;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_method_is_in_the_table_and_no_other() {
+        let mut pool = DescriptorPool::decode(crate::proto::DESCRIPTORS).unwrap();
+        pool.decode_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET).unwrap();
+        pool.decode_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET).unwrap();
+        pool.decode_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET).unwrap();
+        let mut served = BTreeSet::new();
+        for service in pool.services() {
+            for method in service.methods() {
+                served.insert(format!("/{}/{}", service.full_name(), method.name()));
+            }
+        }
+        assert!(served.len() >= 15);
+        let known: BTreeSet<String> = NEEDS.iter().map(|(path, _)| (*path).to_owned()).collect();
+        assert_eq!(known, served);
+        assert_eq!(known.len(), NEEDS.len(), "none is there twice");
+    }
+
+    #[test]
+    fn what_is_not_known_is_for_admins() {
+        assert_eq!(needs("/tickplane.v1.MarketData/Nix"), Some(Role::Admin));
+        assert_eq!(needs("/tickplane.v1.MarketData/Get/"), Some(Role::Admin));
+        assert_eq!(needs(""), Some(Role::Admin));
+        assert_eq!(needs("/grpc.health.v1.Health/Check"), None);
+    }
+}
