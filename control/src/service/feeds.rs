@@ -1,6 +1,7 @@
 //! `Feeds`: every feed with its lines.
 
 use super::rows::{condition, feed_reason};
+use crate::access::Caller;
 use crate::config::FeedConfig;
 use crate::node::{Node, session_names};
 use crate::proto::feeds_server::Feeds as Service;
@@ -83,7 +84,10 @@ pub fn all(node: &Node) -> Vec<Feed> {
 
 #[tonic::async_trait]
 impl Service for Feeds {
-    async fn list(&self, _request: Request<FeedsListRequest>) -> Result<Response<FeedsListResponse>, Status> {
-        Ok(Response::new(FeedsListResponse { feeds: all(&self.node), at_ns: self.node.unix_ns() }))
+    async fn list(&self, request: Request<FeedsListRequest>) -> Result<Response<FeedsListResponse>, Status> {
+        let rows = &Caller::of(&request)?.entitlement.rows;
+        let seen = all(&self.node).into_iter().zip(0..).filter(|(_, feed)| rows.has_feed(*feed));
+        let feeds = seen.map(|(feed, _)| feed).collect();
+        Ok(Response::new(FeedsListResponse { feeds, at_ns: self.node.unix_ns() }))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::rows;
 use super::subscription::Subscription;
-use crate::access::Caller;
+use crate::access::{Caller, watch_standing};
 use crate::delayed::DelayError;
 use crate::node::Node;
 use crate::pattern::Pattern;
@@ -36,8 +36,8 @@ impl MarketData {
     }
 
     /// The node as the caller may see it.
-    fn seen_by<T>(&self, request: &Request<T>) -> Result<Arc<Node>, Status> {
-        self.node.as_it_was(Caller::of(request)?.entitlement.delay).map_err(|error| match error {
+    fn seen_by(&self, caller: &Caller) -> Result<Arc<Node>, Status> {
+        self.node.as_it_was(caller.entitlement.delay).map_err(|error| match error {
             DelayError::NotYet { .. } => Status::unavailable(error.to_string()),
             _ => Status::resource_exhausted(error.to_string()),
         })
@@ -47,7 +47,8 @@ impl MarketData {
 #[tonic::async_trait]
 impl Service for MarketData {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
-        let node = &self.seen_by(&request)?;
+        let caller = Caller::of(&request)?;
+        let (node, shown) = (&self.seen_by(&caller)?, &caller.entitlement.rows);
         let symbols = request.into_inner().symbols;
         if !(1..=NAMES_MAX).contains(&symbols.len()) {
             let message = format!("{} symbols: ask for 1 to {NAMES_MAX}", symbols.len());
@@ -61,9 +62,11 @@ impl Service for MarketData {
                     format!("a symbol of {} bytes: they have 1 to {SYMBOL_BYTES_MAX}", symbol.len());
                 return Err(Status::invalid_argument(message));
             }
+            may_see(&caller, node, &symbol)?;
             let before = instruments.len();
             let found = node.reader.find(symbol.as_bytes());
-            instruments.extend(found.filter_map(|instrument| rows::instrument(node, instrument, now_ns)));
+            instruments
+                .extend(found.filter_map(|instrument| rows::instrument(node, instrument, now_ns, shown)));
             if instruments.len() == before {
                 instruments.push(rows::unknown(symbol));
             }
@@ -72,7 +75,8 @@ impl Service for MarketData {
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
-        let node = &self.seen_by(&request)?;
+        let caller = Caller::of(&request)?;
+        let (node, shown) = (&self.seen_by(&caller)?, &caller.entitlement.rows);
         let ListRequest { pattern, page_size, page_token } = request.into_inner();
         let pattern = if pattern.is_empty() { "*" } else { &pattern };
         let pattern = Pattern::new(pattern).map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -93,11 +97,12 @@ impl Service for MarketData {
             if !pattern.matches(definition.name()) {
                 continue;
             }
+            let Some(found) = rows::instrument(node, instrument, now_ns, shown) else { continue };
             if response.instruments.len() == page_size {
                 response.next_page_token = format!("{generation:x}-{instrument}");
                 break;
             }
-            response.instruments.extend(rows::instrument(node, instrument, now_ns));
+            response.instruments.push(found);
         }
         if node.reader.generation() != generation {
             return Err(Status::aborted("the cache began anew while it was listed: begin again"));
@@ -111,7 +116,8 @@ impl Service for MarketData {
         &self,
         request: Request<SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let node = self.seen_by(&request)?;
+        let caller = Caller::of(&request)?;
+        let node = self.seen_by(&caller)?;
         let SubscribeRequest { patterns, kinds, interval_ms } = request.into_inner();
         if patterns.is_empty() {
             return Err(Status::invalid_argument("no pattern: \"*\" is everything"));
@@ -119,6 +125,10 @@ impl Service for MarketData {
         let kinds: Result<Vec<Kind>, Status> = kinds.into_iter().map(kind).collect();
         let wanted = Selection::new(&node.config, &[], &[], &patterns, &kinds?)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        for symbol in wanted.symbols().into_iter().flatten() {
+            may_see(&caller, &node, &String::from_utf8_lossy(symbol))?;
+        }
+        let wanted = wanted.within(&caller.entitlement.rows);
         if interval_ms > INTERVAL_MS_MAX {
             return Err(Status::invalid_argument(format!("interval_ms: at most {INTERVAL_MS_MAX}")));
         }
@@ -128,8 +138,32 @@ impl Service for MarketData {
             Status::resource_exhausted(format!("{max} subscriptions are open: [grpc] subscriptions_max"))
         })?;
         let (sender, receiver) = mpsc::channel(RESPONSES_QUEUED);
-        tokio::spawn(Subscription::new(node, open, wanted, interval).run(sender));
+        let subscription = Subscription::new(node, open, wanted, interval).run(sender.clone());
+        tokio::spawn(watch_standing(caller, sender, subscription));
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// PERMISSION_DENIED if the caller may see nothing that is called so. A symbol that nothing is called by may be asked for.
+fn may_see(caller: &Caller, node: &Node, symbol: &str) -> Result<(), Status> {
+    let rows = &caller.entitlement.rows;
+    let refused = |what: &str| {
+        Err(Status::permission_denied(format!("{} is not entitled to {symbol:?}: {what}", caller.name)))
+    };
+    if !rows.has_symbol(symbol.as_bytes()) {
+        return refused("none of its patterns matches");
+    }
+    let now_ns = node.now_ns();
+    let feeds = node
+        .reader
+        .find(symbol.as_bytes())
+        .filter_map(|instrument| node.reader.definition(instrument, now_ns).map(|(row, _)| row.tick.feed));
+    let feeds: Vec<u16> = feeds.collect();
+    match feeds.first() {
+        Some(first) if !feeds.iter().any(|feed| rows.has_feed(*feed)) => {
+            refused(&format!("feed {} is none of its", node.feed_name(*first)))
+        }
+        _ => Ok(()),
     }
 }
 

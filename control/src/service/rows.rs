@@ -6,6 +6,7 @@ use crate::proto::{
     RowReason, RowState, SessionStarted, Trade, TradingStatus, Update, feed_event, update,
 };
 use crate::row::tells_prices;
+use crate::selection::Selection;
 use dataplane::cache::reader::{Feed, Row, State};
 use dataplane::cache::tick::{self, Condition, Kind, PRICE_ABSENT, Reason};
 
@@ -165,10 +166,17 @@ pub fn symbol(node: &Node, instrument: u32, now_ns: u64) -> Option<String> {
     Some(String::from_utf8_lossy(definition.name()).into_owned())
 }
 
-/// An instrument with all its rows; `None` = it has no name in this session.
-pub fn instrument(node: &Node, instrument_id: u32, now_ns: u64) -> Option<Instrument> {
-    let symbol = symbol(node, instrument_id, now_ns)?;
-    let rows = rows(node, instrument_id, now_ns);
+/// An instrument with those of its rows that are `shown`; `None` = it has no name in this session, or none that is shown. Its
+/// definition counts for its state even if that is not.
+pub fn instrument(node: &Node, instrument_id: u32, now_ns: u64, shown: &Selection) -> Option<Instrument> {
+    let symbol = symbol(node, instrument_id, now_ns).filter(|symbol| shown.has_symbol(symbol.as_bytes()))?;
+    let mut rows = rows(node, instrument_id, now_ns);
+    for row in &mut rows {
+        row.take_if(|row| {
+            !shown.has_feed(row.tick.feed)
+                || (!shown.has_row(&row.tick) && row.tick.kind != Kind::Definition as u8)
+        });
+    }
     let worst = rows.iter().flatten().filter(|row| tells_prices(row)).max_by_key(|row| row.state)?;
     let mut instrument = Instrument {
         symbol,
@@ -179,7 +187,7 @@ pub fn instrument(node: &Node, instrument_id: u32, now_ns: u64) -> Option<Instru
         price_decimals: price_decimals(node, worst.tick.feed),
         ..Instrument::default()
     };
-    for judged in rows.iter().flatten() {
+    for judged in rows.iter().flatten().filter(|row| shown.has_row(&row.tick)) {
         match row(node, judged) {
             Some(update::Row::Quote(quote)) => instrument.quote = Some(quote),
             Some(update::Row::Trade(trade)) => instrument.trade = Some(trade),

@@ -291,7 +291,7 @@ impl Subscription {
     /// What all feeds are now.
     fn feeds_now(&self) -> Vec<crate::proto::FeedEvent> {
         let mut events = Vec::new();
-        for feed in 0..self.node.reader.layout().feeds {
+        for feed in (0..self.node.reader.layout().feeds).filter(|feed| self.wanted.has_feed(*feed)) {
             let state = self.node.reader.feed(feed);
             if let Some(session) = state.session {
                 events.push(rows::session_started(&self.node, feed, state.session_position, session));
@@ -376,7 +376,10 @@ impl Subscription {
 
     fn delta(&mut self, position: u64, tick: Tick, now_ns: u64, response: &mut SubscribeResponse) {
         if tick.instrument == INSTRUMENT_NONE {
-            return self.feed_event(position, &tick, response);
+            if self.wanted.has_feed(tick.feed) {
+                self.feed_event(position, &tick, response);
+            }
+            return;
         }
         if tick.payload::<Definition>().is_some() && self.see_name(tick.instrument, now_ns) {
             // It joins with all that it has, and its name is of those rows.
