@@ -52,7 +52,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// Top itself, until `q` is pressed: what [`AttachedTop`] starts.
 pub fn top_once() {
     let server = std::env::var("TICKPLANE_SERVER").expect("whoever starts it names the node");
-    let server = ServerArgs { server };
+    let server = ServerArgs::at(server);
     let args = TopArgs { filter: "*".to_owned(), once: false, size: (120, 40), server };
     block_on(top::run(&args, &AtomicBool::new(false))).unwrap_or_else(|error| panic!("{error}"));
 }

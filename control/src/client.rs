@@ -1,12 +1,14 @@
 //! The terminal clients: `get`, `watch`, `status`, `latency`, `verify`, `cluster`, `config`, `quota`, and those that change a
 //! group.
 
+pub mod clients;
 pub mod cluster;
 pub mod config;
 pub mod get;
 pub mod group;
 pub mod latency;
 pub mod quota;
+mod server;
 pub mod status;
 pub mod verify;
 pub mod watch;
@@ -15,31 +17,16 @@ use crate::proto::{Instrument, Quote};
 use crate::row::{Row, Values};
 use dataplane::cache::tick::{self, PRICE_ABSENT};
 use std::io;
-use std::time::Duration;
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
 
-const CONNECT_MAX: Duration = Duration::from_secs(5);
+pub use server::{Connection, ServerArgs};
+
 /// A page of 10,000 instruments is some megabytes.
 pub(crate) const RESPONSE_BYTES_MAX: usize = 64 << 20;
 
-/// Which node to talk to.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ServerArgs {
-    /// The node's gRPC address
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "TICKPLANE_SERVER",
-        default_value = "http://127.0.0.1:50051",
-        global = true
-    )]
-    pub server: String,
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    #[error("--server {server}: {cause}: give it as http://ADDRESS:PORT")]
+    #[error("--server {server}: {cause}: give it as http://ADDRESS:PORT or https://NAME:PORT")]
     Url { server: String, cause: String },
     #[error(
         "no answer from {server} ({cause}): is `tickplane run` running there? name another node by --server"
@@ -51,20 +38,6 @@ pub enum ClientError {
     Output(#[from] io::Error),
     #[error("{0}")]
     Differs(String),
-}
-
-impl ServerArgs {
-    pub async fn connect(&self) -> Result<Channel, ClientError> {
-        let server = self.server.clone();
-        let url = if server.contains("://") { server.clone() } else { format!("http://{server}") };
-        let endpoint = Endpoint::from_shared(url)
-            .map_err(|error| ClientError::Url { server: server.clone(), cause: error.to_string() })?;
-        endpoint.connect_timeout(CONNECT_MAX).tcp_nodelay(true).connect().await.map_err(|error| {
-            let cause =
-                std::error::Error::source(&error).map_or(error.to_string(), |cause| cause.to_string());
-            ClientError::Connect { server, cause }
-        })
-    }
 }
 
 /// Runs a client to its end.

@@ -122,7 +122,7 @@ impl Demo<'_> {
             None => loopback_config(folder.path())?,
         };
         let config = Config::read(&path)?;
-        let server = ServerArgs { server: format!("http://{}", config.grpc.listen) };
+        let server = ServerArgs::at(format!("http://{}", config.grpc.listen));
         println!("appliance: tickplane run --config {}", path.display());
         let appliance = Child::start("appliance", &mut Commands::appliance(&path)?)?;
         let mut demo = Demo { args, server, appliance, exchange: None, started: Instant::now() };

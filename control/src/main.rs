@@ -1,7 +1,7 @@
 //! The `tickplane` command.
 
 use clap::{Parser, Subcommand};
-use control::client::{self, cluster, config, get, group, latency, quota, status, verify, watch};
+use control::client::{self, clients, cluster, config, get, group, latency, quota, status, verify, watch};
 use control::decode::{self, DecodeArgs};
 use control::demo::{self, DemoArgs};
 use control::doctor::{self, DoctorArgs};
@@ -32,6 +32,7 @@ enum Command {
     Watch(watch::WatchArgs),
     Status(status::StatusArgs),
     Latency(latency::LatencyArgs),
+    Client(clients::ClientArgs),
     Cluster(cluster::ClusterArgs),
     Config(config::ConfigArgs),
     Promote(group::PromoteArgs),
@@ -97,6 +98,7 @@ fn run(command: Command) -> (&'static str, Result<ExitCode, String>) {
             let stop = stop::on_signals();
             ("latency", client::block_on(latency::run(&args, &stop)).map_err(text))
         }
+        Command::Client(args) => ("client", clients::run(&args).map_err(text)),
         Command::Cluster(args) => {
             let stop = stop::on_signals();
             ("cluster", client::block_on(cluster::run(&args, &stop)).map_err(text))

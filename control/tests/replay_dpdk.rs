@@ -99,7 +99,7 @@ impl Stage {
             config += &format!("[[feeds.lines]]\nname = \"{name}\"\nport = \"veth\"\ngroup = \"{group}\"\n");
         }
         let (appliance, server) = start_appliance(folder.path(), &config);
-        let server = ServerArgs { server };
+        let server = ServerArgs::at(server);
         Some(Stage { _appliance: appliance, server, link, _folder: folder, file, protocol })
     }
 

@@ -63,7 +63,7 @@ fn a_cme_channel_has_its_known_tops_on_every_node() {
     let rig = Rig { feed: ("mdp3", 2, QUIET), ..Rig::new(0) };
     for node in nodes_after(&rig, &file, 10_000) {
         let rows = |node: &Node| {
-            let server = ServerArgs { server: node.server.clone() };
+            let server = ServerArgs::at(&node.server);
             let instruments = block_on(async { list(server.connect().await?, "*").await }).unwrap();
             let row = |instrument: control::proto::Instrument| {
                 let row = serde_json::to_value(Row::from(&instrument)).unwrap();

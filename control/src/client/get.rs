@@ -1,11 +1,10 @@
 //! `tickplane get`: the latest of some instruments.
 
-use super::{ClientError, RESPONSE_BYTES_MAX, ServerArgs};
+use super::{ClientError, Connection, RESPONSE_BYTES_MAX, ServerArgs};
 use crate::proto::market_data_client::MarketDataClient;
 use crate::proto::{GetRequest, Instrument, ListRequest};
 use crate::row::Row;
 use std::io::{BufWriter, Write, stdout};
-use tonic::transport::Channel;
 
 const PAGE: u32 = 5_000;
 const EXAMPLES: &str = "\
@@ -60,12 +59,12 @@ pub async fn run(args: &GetArgs) -> Result<(), ClientError> {
     Ok(out.flush()?)
 }
 
-fn client(channel: Channel) -> MarketDataClient<Channel> {
+fn client(channel: Connection) -> MarketDataClient<Connection> {
     MarketDataClient::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX)
 }
 
 /// All instruments that match a pattern, page by page.
-pub async fn list(channel: Channel, pattern: &str) -> Result<Vec<Instrument>, ClientError> {
+pub async fn list(channel: Connection, pattern: &str) -> Result<Vec<Instrument>, ClientError> {
     let mut client = client(channel);
     let mut instruments = Vec::new();
     let mut request = ListRequest { pattern: pattern.to_owned(), page_size: PAGE, page_token: String::new() };

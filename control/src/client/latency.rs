@@ -1,7 +1,7 @@
 //! `tickplane latency`: how long updates take, stage by stage, and for whom.
 
 use super::status::{duration, stage_name};
-use super::{ClientError, ServerArgs};
+use super::{ClientError, Connection, ServerArgs};
 use crate::latency::Scope;
 use crate::proto::telemetry_client::TelemetryClient;
 use crate::proto::{
@@ -17,7 +17,6 @@ use std::io::{self, BufWriter, IsTerminal, Write, stdout};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tonic::transport::Channel;
 
 /// Clears the terminal, and begins at its top (ECMA-48: CUP, ED).
 const CLEAR: &str = "\x1b[H\x1b[2J";
@@ -139,7 +138,7 @@ pub async fn run(args: &LatencyArgs, stop: &AtomicBool) -> Result<(), ClientErro
 
 async fn show(
     args: &LatencyArgs,
-    mut client: TelemetryClient<Channel>,
+    mut client: TelemetryClient<Connection>,
     stop: &AtomicBool,
 ) -> Result<(), ClientError> {
     let clear = if args.watch && stdout().is_terminal() { CLEAR } else { "" };
@@ -232,7 +231,7 @@ type LogWriter<'a> = IntervalLogWriter<'a, 'a, BufWriter<File>, V2DeflateSeriali
 
 async fn write_log(
     args: &LatencyArgs,
-    mut client: TelemetryClient<Channel>,
+    mut client: TelemetryClient<Connection>,
     mut file: BufWriter<File>,
     stop: &AtomicBool,
 ) -> Result<(), ClientError> {

@@ -4,7 +4,7 @@
 //! two small questions a second.
 
 use super::state::Event;
-use crate::client::{ClientError, ServerArgs};
+use crate::client::{ClientError, Connection, ServerArgs};
 use crate::proto::feeds_client::FeedsClient;
 use crate::proto::market_data_client::MarketDataClient;
 use crate::proto::node_client::NodeClient;
@@ -14,7 +14,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 /// Events that wait to be taken; what comes meanwhile waits at the node, which conflates it.
@@ -127,7 +126,7 @@ fn ended() -> Status {
     Status::new(Code::Unavailable, "the stream ended")
 }
 
-async fn rows(channel: Channel, wanted: &mut watch::Receiver<String>, events: &Events) -> Result<(), End> {
+async fn rows(channel: Connection, wanted: &mut watch::Receiver<String>, events: &Events) -> Result<(), End> {
     let mut client = MarketDataClient::new(channel);
     loop {
         let pattern = wanted.borrow_and_update().clone();
@@ -150,7 +149,7 @@ async fn rows(channel: Channel, wanted: &mut watch::Receiver<String>, events: &E
     }
 }
 
-async fn latencies(channel: Channel, events: &Events) -> Result<(), End> {
+async fn latencies(channel: Connection, events: &Events) -> Result<(), End> {
     let request = WatchLatencyRequest::default();
     let mut responses = answer(TelemetryClient::new(channel).watch_latency(request)).await?;
     loop {
@@ -158,7 +157,7 @@ async fn latencies(channel: Channel, events: &Events) -> Result<(), End> {
     }
 }
 
-async fn polls(channel: Channel, events: &Events) -> Result<(), End> {
+async fn polls(channel: Connection, events: &Events) -> Result<(), End> {
     let (mut node, mut feeds) = (NodeClient::new(channel.clone()), FeedsClient::new(channel));
     let mut due = interval(POLL_INTERVAL);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
