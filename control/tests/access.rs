@@ -1,0 +1,177 @@
+//! Who may do what, with real clients over real TLS at a node in a process of its own.
+
+mod process;
+
+use control::client::{Connection, ServerArgs};
+use control::proto::cluster_client::ClusterClient;
+use control::proto::feeds_client::FeedsClient;
+use control::proto::market_data_client::MarketDataClient;
+use control::proto::{FeedsListRequest, GetRequest, HandOverRequest, ListRequest, SubscribeRequest};
+use process::{Process, field, start_node, tickplane};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use serde_json::Value;
+use std::path::PathBuf;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+/// A node with TLS, an admin by certificate, and readers by token.
+struct Rig {
+    folder: tempfile::TempDir,
+    _node: Process,
+    server: String,
+    reader: String,
+    narrow: String,
+}
+
+fn token() -> (String, String) {
+    let output = tickplane().args(["client", "hash", "--json"]).output().unwrap();
+    let made: Value = serde_json::from_slice(&output.stdout).unwrap();
+    (made["token"].as_str().unwrap().to_owned(), made["token_sha256"].as_str().unwrap().to_owned())
+}
+
+impl Rig {
+    fn start() -> Rig {
+        let folder = tempfile::tempdir().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let file = |name: &str| folder.path().join(name);
+        std::fs::write(file("ca.pem"), ca.pem()).unwrap();
+        for name in ["localhost", "ann.example", "stranger.example"] {
+            let key = KeyPair::generate().unwrap();
+            let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+            let certificate = params.signed_by(&key, &ca).unwrap();
+            std::fs::write(file(&format!("{name}.pem")), certificate.pem()).unwrap();
+            std::fs::write(file(&format!("{name}.key")), key.serialize_pem()).unwrap();
+        }
+        let ((reader, reader_hash), (narrow, narrow_hash)) = (token(), token());
+        let group = format!("239.252.{}.{}", std::process::id() >> 8 & 0xff, std::process::id() & 0xff);
+        let text = format!(
+            "node = \"access\"\n[region]\npath = {:?}\ninstruments_max = 64\nlog_ticks = 1024\n[[ports]]\nname = \"lo\"\n\
+             kind = \"udp\"\ninterface = \"127.0.0.1\"\n\
+             [[feeds]]\nname = \"one\"\nprotocol = \"itch50\"\norders_max = 100\n[[feeds.lines]]\nname = \"A\"\nport = \"lo\"\n\
+             group = \"{group}:26477\"\n\
+             [[feeds]]\nname = \"two\"\nprotocol = \"itch50\"\norders_max = 100\n[[feeds.lines]]\nname = \"A\"\nport = \"lo\"\n\
+             group = \"{group}:26478\"\n\
+             [grpc]\nlisten = \"127.0.0.1:0\"\n[grpc.tls]\ncertificate = {:?}\nkey = {:?}\nclient_ca = {:?}\n\
+             [[clients]]\nname = \"ann\"\nrole = \"admin\"\ncertificate = \"ann.example\"\n\
+             [[clients]]\nname = \"rob\"\nrole = \"reader\"\ntoken_sha256 = \"{reader_hash}\"\n\
+             [[clients]]\nname = \"nat\"\nrole = \"reader\"\ntoken_sha256 = \"{narrow_hash}\"\nfeeds = [\"two\"]\npatterns = [\"A*\"]\n",
+            file("region"),
+            file("localhost.pem"),
+            file("localhost.key"),
+            file("ca.pem"),
+        );
+        let (node, line) = start_node(folder.path(), &text);
+        let port = field(&line, "grpc").unwrap().rsplit_once(':').unwrap().1.to_owned();
+        let server = format!("https://localhost:{port}");
+        Rig { folder, _node: node, server, reader, narrow }
+    }
+
+    fn file(&self, name: &str) -> Option<PathBuf> {
+        Some(self.folder.path().join(name))
+    }
+
+    fn nobody(&self) -> ServerArgs {
+        ServerArgs { tls_ca: self.file("ca.pem"), ..ServerArgs::at(&self.server) }
+    }
+
+    fn bearer(&self, token: &str) -> ServerArgs {
+        ServerArgs { token: Some(token.to_owned()), ..self.nobody() }
+    }
+
+    fn certificate(&self, name: &str) -> ServerArgs {
+        let (tls_cert, tls_key) = (self.file(&format!("{name}.pem")), self.file(&format!("{name}.key")));
+        ServerArgs { tls_cert, tls_key, ..self.nobody() }
+    }
+}
+
+async fn feeds(connection: Connection) -> Result<Vec<String>, tonic::Status> {
+    let listed = FeedsClient::new(connection).list(FeedsListRequest {}).await?;
+    Ok(listed.into_inner().feeds.into_iter().map(|feed| feed.name).collect())
+}
+
+async fn hand_over(connection: Connection) -> tonic::Status {
+    let request = HandOverRequest { to: "x".to_owned() };
+    ClusterClient::new(connection).hand_over(request).await.unwrap_err()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_known_by_token_or_certificate_and_does_what_its_role_lets_it() {
+    let rig = Rig::start();
+    let nobody = rig.nobody().connect().await.unwrap();
+    let refused = feeds(nobody.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+    assert!(refused.message().contains("Bearer TOKEN"), "{refused}");
+    // A probe needs no token.
+    HealthClient::new(nobody).check(HealthCheckRequest::default()).await.unwrap();
+    let reader = rig.bearer(&rig.reader).connect().await.unwrap();
+    assert_eq!(feeds(reader.clone()).await.unwrap(), ["one", "two"]);
+    let refused = hand_over(reader).await;
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert_eq!(refused.message(), "role admin is needed, rob has reader");
+    // An admin comes as far as the group, which there is none of.
+    let admin = rig.certificate("ann.example").connect().await.unwrap();
+    let through = hand_over(admin).await;
+    assert!(!matches!(through.code(), Code::PermissionDenied | Code::Unauthenticated), "{through}");
+    let stranger = rig.certificate("stranger.example").connect().await.unwrap();
+    let refused = feeds(stranger).await.unwrap_err();
+    assert!(refused.code() == Code::Unauthenticated && refused.message().contains("stranger.example"));
+    // A token goes before a certificate, a wrong one too.
+    let both = ServerArgs { token: Some(rig.reader.clone()), ..rig.certificate("ann.example") };
+    assert_eq!(hand_over(both.connect().await.unwrap()).await.code(), Code::PermissionDenied);
+    let wrong = ServerArgs { token: Some("x".to_owned()), ..rig.certificate("ann.example") };
+    assert_eq!(hand_over(wrong.connect().await.unwrap()).await.code(), Code::Unauthenticated);
+    // Who does not know the node's certificate, or TLS, hears nothing.
+    assert!(ServerArgs { tls_ca: rig.file("stranger.example.pem"), ..rig.nobody() }.connect().await.is_err());
+    let plain = ServerArgs::at(rig.server.replace("https", "http")).connect().await;
+    assert!(match plain {
+        Ok(connection) => feeds(connection).await.is_err(),
+        Err(_) => true,
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_tokens_are_slowed_and_right_ones_pass_meanwhile() {
+    let rig = Rig::start();
+    let mut codes = Vec::new();
+    let huge = "x".repeat(4_000);
+    for number in 0..30 {
+        let wrong = match number {
+            0 => huge.clone(),
+            1 => String::new(),
+            // Only the last digit is another.
+            2 => format!("{}g", &rig.reader[..rig.reader.len() - 1]),
+            _ => format!("tickplane_{number:064x}"),
+        };
+        let connection = rig.bearer(&wrong).connect().await.unwrap();
+        codes.push(feeds(connection).await.unwrap_err().code());
+    }
+    assert!(codes[..10].iter().all(|code| *code == Code::Unauthenticated), "{codes:?}");
+    let slowed = codes.iter().filter(|code| **code == Code::ResourceExhausted).count();
+    assert!(slowed >= 10, "{codes:?}");
+    assert_eq!(feeds(rig.bearer(&rig.reader).connect().await.unwrap()).await.unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_sees_what_it_is_entitled_to() {
+    let rig = Rig::start();
+    let narrow = rig.bearer(&rig.narrow).connect().await.unwrap();
+    assert_eq!(feeds(narrow.clone()).await.unwrap(), ["two"]);
+    let mut client = MarketDataClient::new(narrow);
+    let get = |symbol: &str| GetRequest { symbols: vec!["A".to_owned(), symbol.to_owned()] };
+    client.get(get("AB")).await.unwrap();
+    let refused = client.get(get("ZZ")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert!(refused.message().contains("nat is not entitled to \"ZZ\""), "{refused}");
+    client.list(ListRequest::default()).await.unwrap();
+    let subscribe =
+        |pattern: &str| SubscribeRequest { patterns: vec![pattern.to_owned()], ..Default::default() };
+    let refused = client.subscribe(subscribe("ZZ")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let mut stream = client.subscribe(subscribe("*")).await.unwrap().into_inner();
+    let image = stream.message().await.unwrap().unwrap();
+    assert!(!image.feed_events.is_empty());
+    assert!(image.feed_events.iter().all(|event| event.feed == "two"), "{image:?}");
+}
