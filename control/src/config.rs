@@ -43,17 +43,14 @@ pub struct Config {
     #[serde(default)]
     pub grpc: GrpcConfig,
     pub metrics: Option<MetricsConfig>,
-<<<<<<< HEAD
     /// What clients may use, by role; an operator may give one of them limits of its own.
     #[serde(default)]
     pub quota: RoleLimits,
-=======
     /// Who may call; without any, and on loopback, anybody.
     #[serde(default)]
     pub clients: Vec<ClientConfig>,
     #[serde(default)]
     pub store: StoreConfig,
->>>>>>> 7a4cc03 (Access: every call passes a layer that finds its client by token or certificate and asks a table for the role it needs; TLS for gRPC; beyond loopback neither anonymous nor, unless said, plaintext)
     /// The other nodes of a group, and what this one is to them; without it the node is alone.
     pub replica: Option<ReplicaConfig>,
     #[serde(default)]

@@ -73,19 +73,15 @@ impl Node {
             limited.subscriptions_max.store(config.grpc.subscriptions_max, Ordering::Relaxed);
             Ok(())
         });
-<<<<<<< HEAD
         let quotas = Arc::new(Quotas::new(config.quota.clone()));
         let limiting = quotas.clone();
         settings.on_change("quota", move |config| {
             limiting.set_defaults(config.quota.clone(), SystemClock.monotonic_ns());
             Ok(())
         });
-        Node {
-            quotas,
-=======
         Ok(Node {
+            quotas,
             access: Arc::new(Access::new(&config)?),
->>>>>>> 7a4cc03 (Access: every call passes a layer that finds its client by token or certificate and asks a table for the role it needs; TLS for gRPC; beyond loopback neither anonymous nor, unless said, plaintext)
             config,
             settings: Arc::new(settings),
             reader,
@@ -120,11 +116,8 @@ impl Node {
             tail,
             stopping: self.stopping.clone(),
             group: self.group.clone(),
-<<<<<<< HEAD
             quotas: self.quotas.clone(),
-=======
             access: self.access.clone(),
->>>>>>> 7a4cc03 (Access: every call passes a layer that finds its client by token or certificate and asks a table for the role it needs; TLS for gRPC; beyond loopback neither anonymous nor, unless said, plaintext)
             rates: self.rates.clone(),
             windows: self.windows.clone(),
             delays: Delays::default(),

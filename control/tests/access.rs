@@ -97,7 +97,7 @@ async fn hand_over(connection: Connection) -> tonic::Status {
     ClusterClient::new(connection).hand_over(request).await.unwrap_err()
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_client_is_known_by_token_or_certificate_and_does_what_its_role_lets_it() {
     let rig = Rig::start();
     let nobody = rig.nobody().connect().await.unwrap();
@@ -132,7 +132,7 @@ async fn a_client_is_known_by_token_or_certificate_and_does_what_its_role_lets_i
     });
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn wrong_tokens_are_slowed_and_right_ones_pass_meanwhile() {
     let rig = Rig::start();
     let mut codes = Vec::new();
@@ -154,7 +154,7 @@ async fn wrong_tokens_are_slowed_and_right_ones_pass_meanwhile() {
     assert_eq!(feeds(rig.bearer(&rig.reader).connect().await.unwrap()).await.unwrap().len(), 2);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_client_sees_what_it_is_entitled_to() {
     let rig = Rig::start();
     let narrow = rig.bearer(&rig.narrow).connect().await.unwrap();

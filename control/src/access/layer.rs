@@ -83,7 +83,6 @@ impl Access {
                 "role {needed} is needed, {name} has {role}"
             ))));
         }
-        // The client's quota is charged here, once for each call.
         Ok(Some(caller))
     }
 

@@ -3,7 +3,7 @@
 use super::Role;
 
 /// `None` = nobody has to say who they are. A method that is not here is for admins.
-const NEEDS: [(&str, Option<Role>); 19] = [
+const NEEDS: [(&str, Option<Role>); 24] = [
     ("/tickplane.v1.MarketData/Get", Some(Role::Reader)),
     ("/tickplane.v1.MarketData/List", Some(Role::Reader)),
     ("/tickplane.v1.MarketData/Subscribe", Some(Role::Reader)),
@@ -18,6 +18,12 @@ const NEEDS: [(&str, Option<Role>); 19] = [
     ("/tickplane.v1.Cluster/RemovePeer", Some(Role::Admin)),
     ("/tickplane.v1.Admin/GetConfig", Some(Role::Admin)),
     ("/tickplane.v1.Admin/Apply", Some(Role::Admin)),
+    // Of its own a reader sees what it uses; the service refuses it the others'.
+    ("/tickplane.v1.Quotas/Get", Some(Role::Reader)),
+    ("/tickplane.v1.Quotas/List", Some(Role::Reader)),
+    ("/tickplane.v1.Quotas/Set", Some(Role::Operator)),
+    ("/tickplane.v1.Quotas/Reset", Some(Role::Operator)),
+    ("/tickplane.v1.Quotas/Watch", Some(Role::Reader)),
     // A probe, or a balancer, has no token.
     ("/grpc.health.v1.Health/Check", None),
     ("/grpc.health.v1.Health/List", None),

@@ -1,6 +1,6 @@
 //! `tickplane quota`: what clients may use, and what they use.
 
-use super::{ClientError, RESPONSE_BYTES_MAX, ServerArgs};
+use super::{ClientError, Connection, RESPONSE_BYTES_MAX, ServerArgs};
 use crate::proto::quotas_client::QuotasClient;
 use crate::proto::{
     ClientQuota, ExcessPolicy, QuotaLimits, QuotasGetRequest, QuotasListRequest, ResetQuotaRequest,
@@ -8,7 +8,6 @@ use crate::proto::{
 };
 use serde_json::{Value, json};
 use std::io::{BufWriter, Write, stdout};
-use tonic::transport::Channel;
 
 const PAGE: u32 = 5_000;
 const EXAMPLES: &str = "\
@@ -168,7 +167,7 @@ pub async fn run(args: &QuotaArgs) -> Result<(), ClientError> {
     Ok(out.flush()?)
 }
 
-async fn list(client: &mut QuotasClient<Channel>) -> Result<Vec<ClientQuota>, ClientError> {
+async fn list(client: &mut QuotasClient<Connection>) -> Result<Vec<ClientQuota>, ClientError> {
     let mut clients = Vec::new();
     let mut request = QuotasListRequest { page_size: PAGE, page_token: String::new() };
     loop {
@@ -183,7 +182,7 @@ async fn list(client: &mut QuotasClient<Channel>) -> Result<Vec<ClientQuota>, Cl
 
 /// A client that has not called yet begins without limits.
 async fn set(
-    client: &mut QuotasClient<Channel>,
+    client: &mut QuotasClient<Connection>,
     name: &str,
     given: &LimitArgs,
 ) -> Result<ClientQuota, ClientError> {

@@ -118,7 +118,7 @@ async fn watch(
 #[tonic::async_trait]
 impl Service for Quotas {
     async fn get(&self, request: Request<QuotasGetRequest>) -> Result<Response<ClientQuota>, Status> {
-        let client = self.client(&Caller::of(&request), &request.get_ref().name)?;
+        let client = self.client(&Caller::of(&request)?, &request.get_ref().name)?;
         Ok(Response::new(told(client.usage(self.node.now_ns()))))
     }
 
@@ -126,7 +126,7 @@ impl Service for Quotas {
         &self,
         request: Request<QuotasListRequest>,
     ) -> Result<Response<QuotasListResponse>, Status> {
-        require_operator(&Caller::of(&request))?;
+        require_operator(&Caller::of(&request)?)?;
         let QuotasListRequest { page_size, page_token } = request.into_inner();
         let page_size = match page_size as usize {
             0 => PAGE_DEFAULT,
@@ -145,7 +145,7 @@ impl Service for Quotas {
     }
 
     async fn set(&self, request: Request<SetQuotaRequest>) -> Result<Response<ClientQuota>, Status> {
-        let caller = Caller::of(&request);
+        let caller = Caller::of(&request)?;
         require_operator(&caller)?;
         let SetQuotaRequest { name, limits } = request.into_inner();
         let limits = limits.ok_or_else(|| Status::invalid_argument("limits: give those that are to hold"))?;
@@ -154,7 +154,7 @@ impl Service for Quotas {
     }
 
     async fn reset(&self, request: Request<ResetQuotaRequest>) -> Result<Response<ClientQuota>, Status> {
-        let caller = Caller::of(&request);
+        let caller = Caller::of(&request)?;
         require_operator(&caller)?;
         let name = request.into_inner().name;
         if self.node.quotas.find(&name).is_none() {
@@ -169,7 +169,7 @@ impl Service for Quotas {
         &self,
         request: Request<WatchQuotasRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let caller = Caller::of(&request);
+        let caller = Caller::of(&request)?;
         let own = request.extensions().get::<Arc<quota::ClientQuota>>().cloned();
         let WatchQuotasRequest { mut names, interval_ms } = request.into_inner();
         let interval_ms = if interval_ms == 0 { 1_000 } else { u64::from(interval_ms) };

@@ -91,21 +91,19 @@ impl Desk {
         let (grpc, metrics) = (listeners.grpc_address(), listeners.metrics_address().unwrap());
         let reader = Reader::open(cells).unwrap();
         let group = GroupAccess::default();
-        let node = Arc::new(Node::new(
-            Settings::new(Arc::new(config), None),
-            reader,
-            telemetry.clone(),
-            bytes,
-            tail_seen,
-            stopping_seen,
-            group,
-<<<<<<< HEAD
-        ));
+        let node = Arc::new(
+            Node::new(
+                Settings::new(Arc::new(config), None),
+                reader,
+                telemetry.clone(),
+                bytes,
+                tail_seen,
+                stopping_seen,
+                group,
+            )
+            .unwrap(),
+        );
         let serving = node.clone();
-=======
-        )
-        .unwrap();
->>>>>>> 7a4cc03 (Access: every call passes a layer that finds its client by token or certificate and asks a table for the role it needs; TLS for gRPC; beyond loopback neither anonymous nor, unless said, plaintext)
         let served = tokio::spawn(async move {
             server::serve(serving, listeners, std::future::pending()).await.unwrap();
         });
