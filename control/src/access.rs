@@ -4,7 +4,7 @@ use crate::selection::Selection;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tonic::Request;
+use tonic::{Request, Status};
 
 /// What a client may do. Each may also do what those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,5 +55,20 @@ impl Caller {
             entitlement: Arc::new(Entitlement { rows: Selection::everything(), delay: Duration::ZERO }),
             from: request.remote_addr(),
         })
+    }
+
+    /// Refuses a symbol that is asked for by name and may not be seen; patterns stand for what may be seen of them.
+    pub fn may_see(&self, wanted: &Selection) -> Result<(), Status> {
+        let allowed = &self.entitlement.rows;
+        let refused =
+            wanted.symbols().unwrap_or_default().into_iter().find(|symbol| !allowed.has_symbol(symbol));
+        match refused {
+            None => Ok(()),
+            Some(symbol) => Err(Status::permission_denied(format!(
+                "{} may not see {}: it is not among what it is entitled to",
+                self.name,
+                String::from_utf8_lossy(symbol)
+            ))),
+        }
     }
 }

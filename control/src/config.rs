@@ -46,6 +46,8 @@ pub struct Config {
     pub quota: RoleLimits,
     /// The other nodes of a group, and what this one is to them; without it the node is alone.
     pub replica: Option<ReplicaConfig>,
+    /// Where what operators and clients make is kept; without it, it is gone when the node ends.
+    pub store: Option<StoreConfig>,
     #[serde(default)]
     pub log: LogConfig,
 }
@@ -229,6 +231,13 @@ impl Default for GrpcConfig {
 #[serde(deny_unknown_fields)]
 pub struct MetricsConfig {
     pub listen: SocketAddr,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreConfig {
+    /// A folder that is there, which this node may write and no other node uses.
+    pub folder: PathBuf,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

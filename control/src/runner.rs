@@ -9,6 +9,7 @@ use crate::replica::{self, Lead, Member, Orders, OwnRegion, ReplicaError, TermFi
 use crate::server::{self, Listeners, ServerError};
 use crate::settings::{Settings, SettingsError};
 use crate::stop;
+use crate::store::{Store, StoreError};
 use crate::worker::{make_worker, start_worker};
 use dataplane::cache::cell::Cell;
 use dataplane::cache::follower::Follower;
@@ -82,6 +83,8 @@ pub enum RunError {
     Election(#[from] ElectionError),
     #[error("{0}")]
     Server(#[from] ServerError),
+    #[error("[store] {0}")]
+    Store(#[from] StoreError),
     #[error("[log] level: {0}")]
     Log(String),
     #[error("{0}")]
@@ -191,8 +194,13 @@ pub async fn serve_cache(
     let (tail_sender, tail) = watch::channel(0);
     let (stopping_sender, stopping) = watch::channel(false);
     let notifier_end = Arc::new(AtomicBool::new(false));
+    let mut node = Node::new(settings, reader, telemetry, region_bytes, tail, stopping, group);
+    if let Some(store) = &node.config.store {
+        let store = Store::open(&store.folder)?;
+        node = node.keeping(Arc::new(store))?;
+    }
+    let node = Arc::new(node);
     let notifier = start_notifier(reader, tail_sender, notifier_end.clone())?;
-    let node = Arc::new(Node::new(settings, reader, telemetry, region_bytes, tail, stopping, group));
     let ended = async {
         ended.await;
         stopping_sender.send_replace(true);

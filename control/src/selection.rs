@@ -64,6 +64,11 @@ impl Selection {
         })
     }
 
+    pub fn is_everything(&self) -> bool {
+        let is_any = self.patterns.is_empty() || self.patterns.iter().any(Pattern::is_any);
+        self.feeds.is_none() && is_any && self.kinds == [true; Kind::ROWS]
+    }
+
     pub fn has_feed(&self, feed: u16) -> bool {
         self.feeds.as_ref().is_none_or(|feeds| feeds.get(usize::from(feed)).copied().unwrap_or(false))
     }

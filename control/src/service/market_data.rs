@@ -1,30 +1,24 @@
 //! `MarketData`: the latest rows, and how they change.
 
 use super::rows;
-use super::subscription::Subscription;
+use super::subscriptions::refusal;
 use crate::access::Caller;
 use crate::delayed::DelayError;
+use crate::delivery::{self, Plans};
 use crate::node::Node;
 use crate::pattern::Pattern;
 use crate::proto::market_data_server::MarketData as Service;
 use crate::proto::{
-    GetRequest, GetResponse, ListRequest, ListResponse, RowKind, SubscribeRequest, SubscribeResponse,
+    GetRequest, GetResponse, ListRequest, ListResponse, Place, SubscribeRequest, SubscriptionPlan,
 };
-use crate::selection::{NAMES_MAX, Selection};
-use dataplane::cache::tick::Kind;
+use crate::selection::NAMES_MAX;
+use crate::subscriptions;
 use dataplane::limits::SYMBOL_BYTES_MAX;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 const PAGE_DEFAULT: u32 = 1_000;
-/// A subscription tells within that time if the worker is gone.
-const INTERVAL_MS_MAX: u32 = 1_000;
-/// Responses that wait for a slow client; what comes meanwhile stays in the cache.
-const RESPONSES_QUEUED: usize = 2;
 
 pub struct MarketData {
     node: Arc<Node>,
@@ -34,20 +28,12 @@ impl MarketData {
     pub fn new(node: Arc<Node>) -> MarketData {
         MarketData { node }
     }
-
-    /// The node as the caller may see it.
-    fn seen_by<T>(&self, request: &Request<T>) -> Result<Arc<Node>, Status> {
-        self.node.as_it_was(Caller::of(request).entitlement.delay).map_err(|error| match error {
-            DelayError::NotYet { .. } => Status::unavailable(error.to_string()),
-            _ => Status::resource_exhausted(error.to_string()),
-        })
-    }
 }
 
 #[tonic::async_trait]
 impl Service for MarketData {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
-        let node = &self.seen_by(&request)?;
+        let node = &seen_by(&self.node, &request)?;
         let symbols = request.into_inner().symbols;
         if !(1..=NAMES_MAX).contains(&symbols.len()) {
             let message = format!("{} symbols: ask for 1 to {NAMES_MAX}", symbols.len());
@@ -72,7 +58,7 @@ impl Service for MarketData {
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
-        let node = &self.seen_by(&request)?;
+        let node = &seen_by(&self.node, &request)?;
         let ListRequest { pattern, page_size, page_token } = request.into_inner();
         let pattern = if pattern.is_empty() { "*" } else { &pattern };
         let pattern = Pattern::new(pattern).map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -105,37 +91,49 @@ impl Service for MarketData {
         Ok(Response::new(response))
     }
 
-    type SubscribeStream = ReceiverStream<Result<SubscribeResponse, Status>>;
+    type SubscribeStream = delivery::Responses;
 
     async fn subscribe(
         &self,
         request: Request<SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let node = self.seen_by(&request)?;
-        let SubscribeRequest { patterns, kinds, interval_ms } = request.into_inner();
+        let node = seen_by(&self.node, &request)?;
+        let caller = Caller::of(&request);
+        let SubscribeRequest { patterns, kinds, interval_ms, mode, policy, max_updates_per_s, resume } =
+            request.into_inner();
         if patterns.is_empty() {
             return Err(Status::invalid_argument("no pattern: \"*\" is everything"));
         }
-        let kinds: Result<Vec<Kind>, Status> = kinds.into_iter().map(kind).collect();
-        let wanted = Selection::new(&node.config, &[], &[], &patterns, &kinds?)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        if interval_ms > INTERVAL_MS_MAX {
-            return Err(Status::invalid_argument(format!("interval_ms: at most {INTERVAL_MS_MAX}")));
-        }
-        let interval = Duration::from_millis(interval_ms.into());
-        let open = node.open_subscription().ok_or_else(|| {
-            let max = node.delivery.subscriptions_max.load(Ordering::Relaxed);
-            Status::resource_exhausted(format!("{max} subscriptions are open: [grpc] subscriptions_max"))
-        })?;
-        let (sender, receiver) = mpsc::channel(RESPONSES_QUEUED);
-        tokio::spawn(Subscription::new(node, open, wanted, interval).run(sender));
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        let (venues, feeds) = (Vec::new(), Vec::new());
+        let asked =
+            SubscriptionPlan { patterns, venues, feeds, kinds, mode, policy, max_updates_per_s, interval_ms };
+        let plan = subscriptions::plan(&node.config, &asked).map_err(|error| refusal(&error))?;
+        open(node, &caller, delivery::fixed(plan), resume)
     }
 }
 
-fn kind(kind: i32) -> Result<Kind, Status> {
-    let known = RowKind::try_from(kind).ok().and_then(rows::kind_of);
-    known.ok_or_else(|| Status::invalid_argument(format!("there is no row kind {kind}")))
+/// The node as the caller may see it.
+pub(super) fn seen_by<T>(node: &Arc<Node>, request: &Request<T>) -> Result<Arc<Node>, Status> {
+    node.as_it_was(Caller::of(request).entitlement.delay).map_err(|error| match error {
+        DelayError::NotYet { .. } => Status::unavailable(error.to_string()),
+        _ => Status::resource_exhausted(error.to_string()),
+    })
+}
+
+/// Delivers to the caller what it may see of a plan.
+pub(super) fn open(
+    node: Arc<Node>,
+    caller: &Caller,
+    plans: Plans,
+    resume: Option<Place>,
+) -> Result<Response<delivery::Responses>, Status> {
+    let plan = plans.borrow().clone()?;
+    caller.may_see(&plan.wanted)?;
+    let open = node.open_subscription().ok_or_else(|| {
+        let max = node.delivery.subscriptions_max.load(Ordering::Relaxed);
+        Status::resource_exhausted(format!("{max} subscriptions are open: [grpc] subscriptions_max"))
+    })?;
+    Ok(Response::new(delivery::open(node, open, caller, plans, resume)?))
 }
 
 fn start_of(token: &str, generation: u64) -> Result<u32, Status> {

@@ -158,7 +158,12 @@ async fn a_client_that_wants_to_wait_gets_the_same_in_fewer_responses() {
     let mut desk = Desk::open().await;
     let instrument = desk.define("AAPL");
     let patterns = vec!["*".to_owned()];
-    let request = SubscribeRequest { patterns, kinds: vec![RowKind::Quote.into()], interval_ms: 100 };
+    let request = SubscribeRequest {
+        patterns,
+        kinds: vec![RowKind::Quote.into()],
+        interval_ms: 100,
+        ..SubscribeRequest::default()
+    };
     let mut stream = desk.market_data().subscribe(request).await.unwrap().into_inner();
     while !next(&mut stream).await.image_complete {}
     for number in 1..=200 {
