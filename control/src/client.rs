@@ -8,6 +8,7 @@ pub mod group;
 pub mod latency;
 pub mod quota;
 pub mod status;
+pub mod subscription;
 pub mod verify;
 pub mod watch;
 

@@ -40,7 +40,7 @@ pub fn open(
 ) -> Result<Responses, Status> {
     let allowed = caller.entitlement.rows.clone();
     let plan = narrowed(plans.borrow_and_update().clone()?, &allowed);
-    let client = Client { name: caller.name.clone(), role: format!("{:?}", caller.role).to_lowercase() };
+    let client = Client { name: caller.name.clone(), role: caller.role.name() };
     let (sender, receiver) = mpsc::channel(RESPONSES_QUEUED);
     let (tail, stopping) = (node.tail.clone(), node.stopping.clone());
     let subscription = Subscription::new(node, client, plan, resume);

@@ -36,7 +36,7 @@ const REACH_INTERVAL_NS: u64 = 1_000_000;
 #[derive(Clone, Debug, Default)]
 pub struct Client {
     pub name: String,
-    pub role: String,
+    pub role: &'static str,
 }
 
 pub struct Subscription {

@@ -111,7 +111,7 @@ fn live(wishes: [Wish; CLIENTS], happenings: Vec<Happening>, seen: &mut Seen) {
 
 #[test]
 fn whatever_happens_each_client_is_delivered_what_its_mode_says() {
-    let config = Config { cases: 400, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 150, failure_persistence: None, ..Config::default() };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut runner = TestRunner::new_with_rng(config, rng);
     let seen = std::cell::RefCell::new(Seen::default());
@@ -125,7 +125,7 @@ fn whatever_happens_each_client_is_delivered_what_its_mode_says() {
     println!("{seen:?}");
     let Seen { updates, images, gaps, ends, resumed, grown } = seen;
     assert!(
-        updates > 10_000 && images > 1_000 && gaps > 50 && ends > 20 && resumed > 50 && grown > 50,
+        updates > 4_000 && images > 400 && gaps > 20 && ends > 5 && resumed > 20 && grown > 20,
         "{seen:?}"
     );
 }

@@ -1,5 +1,6 @@
 //! The gRPC services over a real connection, on a region that the test itself fills.
 
+mod delivering;
 mod desk;
 mod latency;
 mod quotas;
@@ -366,7 +367,7 @@ async fn health_and_reflection_answer() {
         panic!("not a list");
     };
     let names: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
-    for service in ["MarketData", "Telemetry", "Feeds", "Node", "Cluster", "Quotas"] {
+    for service in ["MarketData", "Subscriptions", "Telemetry", "Feeds", "Node", "Cluster", "Quotas"] {
         assert!(names.contains(&format!("tickplane.v1.{service}").as_str()), "{names:?}");
     }
 }
