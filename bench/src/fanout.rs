@@ -3,7 +3,7 @@
 //! measured by the same load.
 
 use crate::report::Line;
-use crate::sample::{Sample, take_turns};
+use crate::sample::{self, take_turns};
 use control::client::ServerArgs;
 use control::config::Config;
 use control::proto::market_data_client::MarketDataClient;
@@ -323,13 +323,12 @@ fn paced<C: Contender>(readers: usize) -> f64 {
 fn lines_of<C: Contender>(name: &'static str, rounds: usize) -> Vec<Line> {
     let mut lines = Vec::new();
     for readers in READERS {
-        let measured: [(&str, Box<dyn FnMut() -> f64>); 2] = [
-            ("a delivery", Box::new(move || flat_out::<C>(readers))),
-            ("published → parsed, p99, 50 a second", Box::new(move || paced::<C>(readers))),
+        let measured: Vec<(&str, sample::Contender<'_>)> = vec![
+            ("a delivery", (name, Box::new(move || flat_out::<C>(readers)))),
+            ("published → parsed, p99, 50 a second", (name, Box::new(move || paced::<C>(readers)))),
         ];
-        for (what, run) in measured {
-            let samples: Vec<Sample> = take_turns(rounds, vec![(name, run)]);
-            for ours in samples {
+        for (what, contender) in measured {
+            for ours in take_turns(rounds, vec![contender]) {
                 let what = format!("{readers} subscribers: {what}");
                 eprintln!("{name}, {what}: {:.0} ns", ours.median_ns());
                 lines.push(Line { what, ours, theirs: None, goal: None });
