@@ -5,13 +5,24 @@ use std::path::PathBuf;
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["admin", "market_data", "telemetry", "feeds", "node", "cluster", "quota"];
+    let files =
+        ["admin", "audit", "market_data", "subscription", "telemetry", "feeds", "node", "cluster", "quota"];
     let paths = files.map(|file| format!("proto/tickplane/v1/{file}.proto"));
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(&paths, ["proto"])?;
     // The reflection service serves these bytes.
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("tickplane.v1.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().disable_comments(["."]).btree_map(".").compile_fds(descriptors)?;
+    let builder = || tonic_prost_build::configure().disable_comments(["."]);
+    builder().btree_map(".").build_server(false).compile_fds(descriptors.clone())?;
+    // What servers deliver is encoded already.
+    let servers = out.join("servers");
+    std::fs::create_dir_all(&servers)?;
+    builder()
+        .build_client(false)
+        .extern_path(".tickplane.v1", "crate::proto")
+        .extern_path(".tickplane.v1.SubscribeResponse", "crate::delivery::Response")
+        .out_dir(servers)
+        .compile_fds(descriptors)?;
     Ok(())
 }

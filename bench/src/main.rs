@@ -2,6 +2,7 @@
 
 mod channel;
 mod decode;
+mod fanout;
 mod flow;
 mod naive;
 mod path;
@@ -82,6 +83,8 @@ enum What {
     Quota,
     /// What a standby costs its primary
     Replica,
+    /// One stream of updates to 10, 100 and 1,000 subscribers
+    Fanout,
     /// Top itself: what `served` starts
     #[value(hide = true)]
     TopOnce,
@@ -173,6 +176,10 @@ fn main() {
     if wanted(What::Served) {
         eprintln!("served …");
         lines.extend(served::run(args.rounds * 2, args.messages, args.core));
+    }
+    if wanted(What::Fanout) {
+        eprintln!("fanout …");
+        lines.extend(fanout::run(args.rounds));
     }
     report::print(&lines);
     if args.json {

@@ -10,6 +10,7 @@ pub mod latency;
 pub mod quota;
 mod server;
 pub mod status;
+pub mod subscription;
 pub mod verify;
 pub mod watch;
 

@@ -31,6 +31,7 @@ pub mod service;
 pub mod settings;
 pub mod stop;
 pub mod store;
+pub mod subscriptions;
 pub mod top;
 pub mod window;
 mod worker;
@@ -39,6 +40,7 @@ mod worker;
 #[allow(clippy::doc_markdown, clippy::large_enum_variant)]
 pub mod proto {
     tonic::include_proto!("tickplane.v1");
+    include!(concat!(env!("OUT_DIR"), "/servers/tickplane.v1.rs"));
 
     impl Update {
         /// Where its row comes from.

@@ -1,7 +1,9 @@
 //! The `tickplane` command.
 
 use clap::{Parser, Subcommand};
-use control::client::{self, clients, cluster, config, get, group, latency, quota, status, verify, watch};
+use control::client::{
+    self, clients, cluster, config, get, group, latency, quota, status, subscription, verify, watch,
+};
 use control::decode::{self, DecodeArgs};
 use control::demo::{self, DemoArgs};
 use control::doctor::{self, DoctorArgs};
@@ -31,6 +33,7 @@ enum Command {
     Get(get::GetArgs),
     Watch(watch::WatchArgs),
     Status(status::StatusArgs),
+    Subscription(subscription::SubscriptionArgs),
     Latency(latency::LatencyArgs),
     Client(clients::ClientArgs),
     Cluster(cluster::ClusterArgs),
@@ -92,6 +95,10 @@ fn run(command: Command) -> (&'static str, Result<ExitCode, String>) {
         Command::Watch(args) => {
             let stop = stop::on_signals();
             ("watch", client::block_on(watch::run(&args, &stop)).map_err(text))
+        }
+        Command::Subscription(args) => {
+            let stop = stop::on_signals();
+            ("subscription", client::block_on(subscription::run(&args, &stop)).map_err(text))
         }
         Command::Status(args) => ("status", client::block_on(status::run(&args)).map_err(text)),
         Command::Latency(args) => {

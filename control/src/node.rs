@@ -3,11 +3,13 @@
 use crate::access::{Access, ClientsError};
 use crate::config::Config;
 use crate::delayed::{DelayError, Delays};
-use crate::delivery::Delivery;
+use crate::delivery::{Chunks, Delivery};
 use crate::latency;
 use crate::quota::Quotas;
 use crate::runner::GroupAccess;
 use crate::settings::Settings;
+use crate::store::{Store, StoreError};
+use crate::subscriptions::Subscriptions;
 use crate::window::Windows;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::tick::Session;
@@ -41,6 +43,10 @@ pub struct Node {
     windows: Arc<Mutex<Windows>>,
     delays: Delays,
     pub access: Arc<Access>,
+    /// The log as it is delivered.
+    pub chunks: Chunks,
+    /// Those that are kept.
+    pub subscriptions: Arc<Subscriptions>,
 }
 
 /// How often [`Delivery::age`] is due, in samples.
@@ -79,6 +85,8 @@ impl Node {
             limiting.set_defaults(config.quota.clone(), SystemClock.monotonic_ns());
             Ok(())
         });
+        let store = Arc::new(Store::in_memory().expect("memory takes what is put into it"));
+        let subscriptions = Subscriptions::open(config.clone(), store).expect("an empty store can be read");
         Ok(Node {
             quotas,
             access: Arc::new(Access::new(&config)?),
@@ -95,7 +103,15 @@ impl Node {
             rates: Arc::default(),
             windows: Arc::default(),
             delays: Delays::default(),
+            chunks: Chunks::default(),
+            subscriptions: Arc::new(subscriptions),
         })
+    }
+
+    /// The same node, with what the store has and for what is to be kept there. Without it all is gone when the node ends.
+    pub fn keeping(self, store: Arc<Store>) -> Result<Node, StoreError> {
+        let subscriptions = Subscriptions::open(self.config.clone(), store)?;
+        Ok(Node { subscriptions: Arc::new(subscriptions), ..self })
     }
 
     /// The same node with another cache.
@@ -121,6 +137,8 @@ impl Node {
             rates: self.rates.clone(),
             windows: self.windows.clone(),
             delays: Delays::default(),
+            chunks: Chunks::default(),
+            subscriptions: self.subscriptions.clone(),
         }
     }
 

@@ -21,6 +21,11 @@ impl Pattern {
         Ok(Pattern(pattern.as_bytes().to_vec()))
     }
 
+    /// Whether it stands for every symbol.
+    pub fn is_any(&self) -> bool {
+        self.0 == b"*"
+    }
+
     /// The symbol, if the pattern stands for one alone.
     pub fn exact(&self) -> Option<&[u8]> {
         (!self.0.iter().any(|byte| matches!(byte, b'*' | b'?'))).then_some(&self.0)

@@ -9,6 +9,7 @@ use crate::replica::{self, Lead, Member, Orders, OwnRegion, ReplicaError, TermFi
 use crate::server::{self, Listeners, ServerError};
 use crate::settings::{Settings, SettingsError};
 use crate::stop;
+use crate::store::{Store, StoreError};
 use crate::worker::{make_worker, start_worker};
 use dataplane::cache::cell::Cell;
 use dataplane::cache::follower::Follower;
@@ -84,6 +85,8 @@ pub enum RunError {
     Server(#[from] ServerError),
     #[error("{0}")]
     Clients(#[from] crate::access::ClientsError),
+    #[error("[store] {0}")]
+    Store(#[from] StoreError),
     #[error("[log] level: {0}")]
     Log(String),
     #[error("{0}")]
@@ -193,8 +196,14 @@ pub async fn serve_cache(
     let (tail_sender, tail) = watch::channel(0);
     let (stopping_sender, stopping) = watch::channel(false);
     let notifier_end = Arc::new(AtomicBool::new(false));
+    let mut node = Node::new(settings, reader, telemetry, region_bytes, tail, stopping, group)?;
+    if let Some(folder) = node.config.store.folder.clone() {
+        std::fs::create_dir_all(&folder)?;
+        let store = Store::open(&folder)?;
+        node = node.keeping(Arc::new(store))?;
+    }
+    let node = Arc::new(node);
     let notifier = start_notifier(reader, tail_sender, notifier_end.clone())?;
-    let node = Arc::new(Node::new(settings, reader, telemetry, region_bytes, tail, stopping, group)?);
     let ended = async {
         ended.await;
         stopping_sender.send_replace(true);

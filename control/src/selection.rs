@@ -3,7 +3,6 @@
 use crate::config::{Config, FeedConfig};
 use crate::pattern::{Pattern, PatternError};
 use dataplane::cache::tick::{Kind, Tick};
-use std::sync::Arc;
 
 /// Names of one kind (venues, feeds, patterns) in a selection.
 pub const NAMES_MAX: usize = 10_000;
@@ -15,8 +14,6 @@ pub struct Selection {
     feeds: Option<Vec<bool>>,
     /// Empty = all symbols.
     patterns: Vec<Pattern>,
-    /// What the symbols must match as well; empty = nothing.
-    within: Arc<[Pattern]>,
     /// By [`Kind`].
     kinds: [bool; Kind::ROWS],
 }
@@ -34,7 +31,7 @@ pub enum SelectionError {
 
 impl Selection {
     pub fn everything() -> Selection {
-        Selection { feeds: None, patterns: Vec::new(), within: Arc::default(), kinds: [true; Kind::ROWS] }
+        Selection { feeds: None, patterns: Vec::new(), kinds: [true; Kind::ROWS] }
     }
 
     /// The rows of `kinds` of the instruments that match one of the `patterns`, out of the `feeds` and the feeds of the
@@ -63,23 +60,13 @@ impl Selection {
         Ok(Selection {
             feeds: (!is_all).then(|| config.feeds.iter().map(is_in).collect()),
             patterns: patterns?,
-            within: Arc::default(),
             kinds: rows,
         })
     }
 
-    /// What both have.
-    pub fn within(mut self, other: &Selection) -> Selection {
-        debug_assert!(self.within.is_empty() && other.within.is_empty(), "two at most");
-        self.feeds = match (self.feeds, &other.feeds) {
-            (Some(own), Some(others)) => {
-                Some(own.iter().zip(others).map(|(own, other)| *own && *other).collect())
-            }
-            (own, others) => own.or_else(|| others.clone()),
-        };
-        self.kinds.iter_mut().zip(other.kinds).for_each(|(own, other)| *own &= other);
-        self.within = other.patterns.as_slice().into();
-        self
+    pub fn is_everything(&self) -> bool {
+        let is_any = self.patterns.is_empty() || self.patterns.iter().any(Pattern::is_any);
+        self.feeds.is_none() && is_any && self.kinds == [true; Kind::ROWS]
     }
 
     pub fn has_feed(&self, feed: u16) -> bool {
@@ -87,8 +74,7 @@ impl Selection {
     }
 
     pub fn has_symbol(&self, symbol: &[u8]) -> bool {
-        let is_in = |all: &[Pattern]| all.is_empty() || all.iter().any(|pattern| pattern.matches(symbol));
-        is_in(&self.patterns) && is_in(&self.within)
+        self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.matches(symbol))
     }
 
     pub fn has_kind(&self, kind: Kind) -> bool {
@@ -158,21 +144,6 @@ mod tests {
         let venue = Selection::new(&config, &[feed.venue], &[], &names(&["AA"]), &[]).unwrap();
         assert!(venue.has_feed(0));
         assert_eq!(venue.symbols(), Some(vec![b"AA".as_slice()]));
-    }
-
-    #[test]
-    fn within_another_it_is_what_both_have() {
-        let config = config();
-        let feed = [config.feeds[0].name.clone()];
-        let of = |patterns: &[&str], kinds: &[Kind], feeds: &[String]| {
-            Selection::new(&config, &[], feeds, &names(patterns), kinds).unwrap()
-        };
-        let both = of(&["A*"], &[Kind::Trade, Kind::Quote], &[]).within(&of(&["*B"], &[Kind::Quote], &feed));
-        assert!(both.has_symbol(b"AB") && !both.has_symbol(b"AC") && !both.has_symbol(b"CB"));
-        assert!(both.has_kind(Kind::Quote) && !both.has_kind(Kind::Trade) && !both.has_kind(Kind::Status));
-        assert!(both.has_feed(0) && !both.has_feed(1));
-        let all = of(&["A*"], &[], &[]).within(&Selection::everything());
-        assert!(all.has_feed(1) && all.has_symbol(b"A") && !all.has_symbol(b"B"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::proto::feeds_server::FeedsServer;
 use crate::proto::market_data_server::MarketDataServer;
 use crate::proto::node_server::NodeServer;
 use crate::proto::quotas_server::QuotasServer;
+use crate::proto::subscriptions_server::SubscriptionsServer;
 use crate::proto::telemetry_server::TelemetryServer;
 use crate::{metrics, proto, quota, service};
 use axum::middleware::from_fn_with_state;
@@ -113,6 +114,7 @@ pub async fn serve(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(market_data)
+        .add_service(SubscriptionsServer::new(service::subscriptions::Subscriptions::new(node.clone())))
         .add_service(TelemetryServer::new(service::telemetry::Telemetry::new(node.clone())))
         .add_service(FeedsServer::new(service::feeds::Feeds::new(node.clone())))
         .add_service(AdminServer::new(service::admin::Admin::new(node.clone())))

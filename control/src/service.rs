@@ -6,8 +6,8 @@ pub mod feeds;
 pub mod market_data;
 pub mod node;
 pub mod quotas;
-mod rows;
-mod subscription;
+pub(crate) mod rows;
+pub mod subscriptions;
 pub mod telemetry;
 
 pub use rows::{condition, feed_reason, kind_of};

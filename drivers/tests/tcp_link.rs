@@ -232,7 +232,8 @@ fn message_frame(message: Message) -> Vec<u8> {
     sent(HEADER_BYTES + MESSAGE_BYTES, |end| assert!(end.send(message)))
 }
 
-const BEGIN: Message = Message::Begin { session: 1, term: 1, from: 0, image: true };
+const BEGIN: Message =
+    Message::Begin { session: 1, lineage: Lineage { term: 1, start: 0, before: 0 }, from: 0, image: true };
 
 fn ticks_frame() -> Vec<u8> {
     let cells = cells();

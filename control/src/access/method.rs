@@ -3,7 +3,7 @@
 use super::Role;
 
 /// `None` = nobody has to say who they are. A method that is not here is for admins.
-const NEEDS: [(&str, Option<Role>); 24] = [
+const NEEDS: [(&str, Option<Role>); 33] = [
     ("/tickplane.v1.MarketData/Get", Some(Role::Reader)),
     ("/tickplane.v1.MarketData/List", Some(Role::Reader)),
     ("/tickplane.v1.MarketData/Subscribe", Some(Role::Reader)),
@@ -19,6 +19,16 @@ const NEEDS: [(&str, Option<Role>); 24] = [
     ("/tickplane.v1.Admin/GetConfig", Some(Role::Admin)),
     ("/tickplane.v1.Admin/Apply", Some(Role::Admin)),
     // Of its own a reader sees what it uses; the service refuses it the others'.
+    // A reader's own; whose they are is looked at by the service.
+    ("/tickplane.v1.Subscriptions/Create", Some(Role::Reader)),
+    ("/tickplane.v1.Subscriptions/Update", Some(Role::Reader)),
+    ("/tickplane.v1.Subscriptions/Pause", Some(Role::Reader)),
+    ("/tickplane.v1.Subscriptions/Resume", Some(Role::Reader)),
+    ("/tickplane.v1.Subscriptions/Delete", Some(Role::Reader)),
+    ("/tickplane.v1.Subscriptions/Get", Some(Role::Reader)),
+    ("/tickplane.v1.Subscriptions/List", Some(Role::Reader)),
+    ("/tickplane.v1.Subscriptions/Watch", Some(Role::Reader)),
+    ("/tickplane.v1.Subscriptions/Stream", Some(Role::Reader)),
     ("/tickplane.v1.Quotas/Get", Some(Role::Reader)),
     ("/tickplane.v1.Quotas/List", Some(Role::Reader)),
     ("/tickplane.v1.Quotas/Set", Some(Role::Operator)),

@@ -4,12 +4,14 @@ use super::status::condition_name;
 use super::{ClientError, RESPONSE_BYTES_MAX, ServerArgs, reason_name, state_name};
 use crate::proto::market_data_client::MarketDataClient;
 use crate::proto::{
-    FeedEvent, Quote, RowMark, SubscribeMode, SubscribeRequest, SubscribeResponse, Update, feed_event, update,
+    self, DeliveryMode, FeedEvent, Gap, ImageReason, Notice, Quote, RowMark, SubscribeMode, SubscribeRequest,
+    SubscribeResponse, Update, feed_event, update,
 };
 use crate::row::price;
 use crate::stop;
 use serde_json::{Value, json};
-use std::io::{BufWriter, Write, stdout};
+use std::io::{BufWriter, ErrorKind, Write, stdout};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 const EXAMPLES: &str = "\
@@ -18,7 +20,11 @@ Examples:
       tickplane watch AAPL
 
   The first 100 updates of all, one JSON object a line:
-      tickplane watch --json --updates 100 '*'";
+      tickplane watch --json --updates 100 '*'
+
+  Every trade, and after an interruption on where it ended, on another node of the group, too:
+      tickplane watch --trade-safe --resume trades.place 'A*'
+      tickplane watch --trade-safe --resume trades.place 'A*' --server http://10.0.0.2:50051";
 
 /// Follow instruments as they change
 ///
@@ -39,76 +45,194 @@ pub struct WatchArgs {
     #[arg(long, value_name = "N")]
     pub updates: Option<u64>,
 
+    /// Every change: if the terminal is too slow for that, it is told what is missing
+    #[arg(long, conflicts_with = "trade_safe")]
+    pub every_tick: bool,
+
+    /// Every trade, and the latest quotes
+    #[arg(long)]
+    pub trade_safe: bool,
+
+    /// Begin where this file says that the last time ended, and keep it up to date
+    #[arg(long, value_name = "FILE")]
+    pub resume: Option<PathBuf>,
+
     #[command(flatten)]
     pub server: ServerArgs,
 }
 
 pub async fn run(args: &WatchArgs, stop: &AtomicBool) -> Result<(), ClientError> {
+    let place = Place::read(args.resume.clone())?;
     let channel = args.server.connect().await?;
     let mut client = MarketDataClient::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
-    let request = SubscribeRequest { patterns: args.patterns.clone(), ..SubscribeRequest::default() };
-    let mut responses = client.subscribe(request).await?.into_inner();
-    let mut out = BufWriter::new(stdout().lock());
-    let mut left = args.updates.unwrap_or(u64::MAX);
-    let mut alive = true;
-    loop {
-        let response = tokio::select! {
-            () = stop::requested(stop) => return Ok(out.flush()?),
-            response = responses.message() => response?,
+    let mode = match (args.every_tick, args.trade_safe) {
+        (true, _) => DeliveryMode::EveryTick,
+        (_, true) => DeliveryMode::TradeSafe,
+        _ => DeliveryMode::Unspecified,
+    };
+    let request = SubscribeRequest {
+        patterns: args.patterns.clone(),
+        mode: mode.into(),
+        resume: place.known,
+        ..SubscribeRequest::default()
+    };
+    let responses = client.subscribe(request).await?.into_inner();
+    Sink::new(args.json, args.updates, place).take_all(responses, stop).await
+}
+
+/// A file that says where a subscription ended.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    file: Option<PathBuf>,
+    pub known: Option<proto::Place>,
+}
+
+impl Place {
+    /// There need not be such a file yet.
+    pub fn read(file: Option<PathBuf>) -> Result<Place, ClientError> {
+        let Some(path) = &file else { return Ok(Place::default()) };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Place { file, known: None }),
+            Err(error) => return Err(error.into()),
         };
-        let Some(response) = response else { return Ok(out.flush()?) };
-        left = print(&response, args.json, left, &mut alive, &mut out)?;
-        out.flush()?;
-        if left == 0 {
-            return Ok(());
+        let words: Option<Vec<u64>> =
+            text.split_whitespace().map(|word| u64::from_str_radix(word, 16).ok()).collect();
+        match words.as_deref() {
+            Some([generation, term, position, subscribed]) => {
+                let (generation, term) = (*generation, *term);
+                let place = proto::Place { generation, term, position: *position, subscribed: *subscribed };
+                Ok(Place { file, known: Some(place) })
+            }
+            _ => Err(ClientError::Differs(format!(
+                "{} holds no place: remove it, to begin with an image",
+                path.display()
+            ))),
         }
+    }
+
+    /// Keeps a place; the file has the old one or the new one, whatever happens.
+    fn keep(&mut self, place: proto::Place) -> Result<(), ClientError> {
+        if let Some(file) = &self.file {
+            let proto::Place { generation, term, position, subscribed } = place;
+            let fresh = file.with_extension("new");
+            std::fs::write(&fresh, format!("{generation:x} {term:x} {position:x} {subscribed:x}\n"))?;
+            std::fs::rename(&fresh, file)?;
+        }
+        Ok(())
     }
 }
 
-fn print(
-    response: &SubscribeResponse,
+/// Where responses are printed.
+pub(super) struct Sink {
     json: bool,
-    mut left: u64,
-    alive: &mut bool,
+    left: u64,
+    alive: bool,
+    place: Place,
+}
+
+impl Sink {
+    pub fn new(json: bool, updates: Option<u64>, place: Place) -> Sink {
+        Sink { json, left: updates.unwrap_or(u64::MAX), alive: true, place }
+    }
+
+    /// Until the end, or `stop`, or enough.
+    pub async fn take_all(
+        mut self,
+        mut responses: tonic::Streaming<SubscribeResponse>,
+        stop: &AtomicBool,
+    ) -> Result<(), ClientError> {
+        let mut out = BufWriter::new(stdout().lock());
+        while self.left != 0 {
+            let response = tokio::select! {
+                () = stop::requested(stop) => break,
+                response = responses.message() => response?,
+            };
+            let Some(response) = response else { break };
+            self.print(&response, &mut out)?;
+            // What is told twice can be left out, what is not told never comes back: first it is written out.
+            out.flush()?;
+            if let Some(place) = response.place.filter(|_| self.left != 0) {
+                self.place.keep(place)?;
+            }
+        }
+        Ok(out.flush()?)
+    }
+
+    fn print(&mut self, response: &SubscribeResponse, out: &mut impl Write) -> Result<(), ClientError> {
+        let json = self.json;
+        if response.writer_alive != self.alive {
+            self.alive = response.writer_alive;
+            let text = match self.alive {
+                true => "the worker is back",
+                false => "the worker is gone: every row is stale",
+            };
+            say(out, json, || json!({ "writer_alive": response.writer_alive }), || text.to_owned())?;
+        }
+        if response.mode == i32::from(SubscribeMode::Image) && response.lapped {
+            let text = "the node's cache has begun anew: this is all that it has";
+            say(out, json, || json!({ "lapped": true, "image": true }), || text.to_owned())?;
+        }
+        print_turn(response, json, out)?;
+        for event in &response.feed_events {
+            say(out, json, || event_json(event), || event_text(event))?;
+        }
+        if response.mode == i32::from(SubscribeMode::Conflated) && (response.skipped != 0 || response.lapped)
+        {
+            let skipped = response.skipped;
+            let object = || json!({ "skipped": skipped, "lapped": response.lapped });
+            say(out, json, object, || format!("{skipped} updates left out for later ones"))?;
+        }
+        for update in &response.updates {
+            if self.left == 0 {
+                return Ok(());
+            }
+            self.left -= 1;
+            match json {
+                true => writeln!(out, "{}", update_json(update))?,
+                false => writeln!(out, "{}", update_text(update))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What happened to the subscription itself.
+fn print_turn(response: &SubscribeResponse, json: bool, out: &mut impl Write) -> Result<(), ClientError> {
+    let name = |name: &str, prefix: &str| name.trim_start_matches(prefix).to_lowercase();
+    let notice = response.notice();
+    if notice != Notice::Unspecified {
+        let notice = name(notice.as_str_name(), "NOTICE_");
+        say(out, json, || json!({ "notice": notice }), || notice.clone())?;
+    }
+    let reason = response.image_reason();
+    let is_told = matches!(
+        reason,
+        ImageReason::Unspecified | ImageReason::First | ImageReason::CacheBegan | ImageReason::Gap
+    );
+    if !is_told {
+        let reason = name(reason.as_str_name(), "IMAGE_REASON_");
+        say(out, json, || json!({ "image_reason": reason }), || format!("an image: {reason}"))?;
+    }
+    if let Some(Gap { from, to, count }) = response.gap {
+        let text = || format!("a gap: positions {from} to {to} of the log, {count} updates of all");
+        say(out, json, || json!({ "gap": { "from": from, "to": to, "count": count } }), text)?;
+    }
+    Ok(())
+}
+
+/// Says something that is no update.
+fn say(
     out: &mut impl Write,
-) -> Result<u64, ClientError> {
-    if response.writer_alive != *alive {
-        *alive = response.writer_alive;
-        let text = if *alive { "the worker is back" } else { "the worker is gone: every row is stale" };
-        match json {
-            true => writeln!(out, "{}", json!({ "writer_alive": *alive }))?,
-            false => writeln!(out, "-- {text}")?,
-        }
+    json: bool,
+    object: impl FnOnce() -> Value,
+    text: impl FnOnce() -> String,
+) -> Result<(), ClientError> {
+    match json {
+        true => writeln!(out, "{}", object())?,
+        false => writeln!(out, "-- {}", text())?,
     }
-    if response.mode == i32::from(SubscribeMode::Image) && response.lapped {
-        match json {
-            true => writeln!(out, "{}", json!({ "lapped": true, "image": true }))?,
-            false => writeln!(out, "-- the node's cache has begun anew: this is all that it has")?,
-        }
-    }
-    for event in &response.feed_events {
-        match json {
-            true => writeln!(out, "{}", event_json(event))?,
-            false => writeln!(out, "-- {}", event_text(event))?,
-        }
-    }
-    if response.mode == i32::from(SubscribeMode::Conflated) {
-        match json {
-            true => writeln!(out, "{}", json!({ "skipped": response.skipped, "lapped": response.lapped }))?,
-            false => writeln!(out, "-- too slow: {} updates left out", response.skipped)?,
-        }
-    }
-    for update in &response.updates {
-        if left == 0 {
-            return Ok(0);
-        }
-        left -= 1;
-        match json {
-            true => writeln!(out, "{}", update_json(update))?,
-            false => writeln!(out, "{}", update_text(update))?,
-        }
-    }
-    Ok(left)
+    Ok(())
 }
 
 fn event_json(event: &FeedEvent) -> Value {

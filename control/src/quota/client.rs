@@ -152,6 +152,13 @@ impl ClientQuota {
         Ok(())
     }
 
+    /// How long to wait until so much would pass, or all of the burst if that is less; zero = now.
+    #[inline]
+    pub fn delivery_wait(&self, now_ns: u64, updates: u64, bytes: u64) -> Duration {
+        let wait_ns = |meter: &Gcra, cost| meter.look_whole(now_ns, cost).err().unwrap_or(0);
+        Duration::from_nanos(wait_ns(&self.updates.meter, updates).max(wait_ns(&self.bytes.meter, bytes)))
+    }
+
     /// Updates and bytes that would pass now; `u64::MAX` = any.
     pub fn deliverable(&self, now_ns: u64) -> (u64, u64) {
         (self.updates.meter.credit(now_ns), self.bytes.meter.credit(now_ns))

@@ -1,30 +1,25 @@
 //! `MarketData`: the latest rows, and how they change.
 
 use super::rows;
-use super::subscription::Subscription;
-use crate::access::{Caller, watch_standing};
+use super::subscriptions::refusal;
+use crate::access::Caller;
 use crate::delayed::DelayError;
+use crate::delivery::{self, Plans};
 use crate::node::Node;
 use crate::pattern::Pattern;
 use crate::proto::market_data_server::MarketData as Service;
 use crate::proto::{
-    GetRequest, GetResponse, ListRequest, ListResponse, RowKind, SubscribeRequest, SubscribeResponse,
+    GetRequest, GetResponse, ListRequest, ListResponse, Place, SubscribeRequest, SubscriptionPlan,
 };
-use crate::selection::{NAMES_MAX, Selection};
-use dataplane::cache::tick::Kind;
+use crate::selection::NAMES_MAX;
+use crate::selection::Selection;
+use crate::subscriptions;
 use dataplane::limits::SYMBOL_BYTES_MAX;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 const PAGE_DEFAULT: u32 = 1_000;
-/// A subscription tells within that time if the worker is gone.
-const INTERVAL_MS_MAX: u32 = 1_000;
-/// Responses that wait for a slow client; what comes meanwhile stays in the cache.
-const RESPONSES_QUEUED: usize = 2;
 
 pub struct MarketData {
     node: Arc<Node>,
@@ -34,21 +29,13 @@ impl MarketData {
     pub fn new(node: Arc<Node>) -> MarketData {
         MarketData { node }
     }
-
-    /// The node as the caller may see it.
-    fn seen_by(&self, caller: &Caller) -> Result<Arc<Node>, Status> {
-        self.node.as_it_was(caller.entitlement.delay).map_err(|error| match error {
-            DelayError::NotYet { .. } => Status::unavailable(error.to_string()),
-            _ => Status::resource_exhausted(error.to_string()),
-        })
-    }
 }
 
 #[tonic::async_trait]
 impl Service for MarketData {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let (node, shown) = (&self.seen_by(&caller)?, &caller.entitlement.rows);
+        let (node, shown) = (&seen_by(&self.node, &caller)?, &caller.entitlement.rows);
         let symbols = request.into_inner().symbols;
         if !(1..=NAMES_MAX).contains(&symbols.len()) {
             let message = format!("{} symbols: ask for 1 to {NAMES_MAX}", symbols.len());
@@ -76,7 +63,7 @@ impl Service for MarketData {
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let (node, shown) = (&self.seen_by(&caller)?, &caller.entitlement.rows);
+        let (node, shown) = (&seen_by(&self.node, &caller)?, &caller.entitlement.rows);
         let ListRequest { pattern, page_size, page_token } = request.into_inner();
         let pattern = if pattern.is_empty() { "*" } else { &pattern };
         let pattern = Pattern::new(pattern).map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -110,38 +97,33 @@ impl Service for MarketData {
         Ok(Response::new(response))
     }
 
-    type SubscribeStream = ReceiverStream<Result<SubscribeResponse, Status>>;
+    type SubscribeStream = delivery::Responses;
 
     async fn subscribe(
         &self,
         request: Request<SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         let caller = Caller::of(&request)?;
-        let node = self.seen_by(&caller)?;
-        let SubscribeRequest { patterns, kinds, interval_ms } = request.into_inner();
+        let node = seen_by(&self.node, &caller)?;
+        let SubscribeRequest { patterns, kinds, interval_ms, mode, policy, max_updates_per_s, resume } =
+            request.into_inner();
         if patterns.is_empty() {
             return Err(Status::invalid_argument("no pattern: \"*\" is everything"));
         }
-        let kinds: Result<Vec<Kind>, Status> = kinds.into_iter().map(kind).collect();
-        let wanted = Selection::new(&node.config, &[], &[], &patterns, &kinds?)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        for symbol in wanted.symbols().into_iter().flatten() {
-            may_see(&caller, &node, &String::from_utf8_lossy(symbol))?;
-        }
-        let wanted = wanted.within(&caller.entitlement.rows);
-        if interval_ms > INTERVAL_MS_MAX {
-            return Err(Status::invalid_argument(format!("interval_ms: at most {INTERVAL_MS_MAX}")));
-        }
-        let interval = Duration::from_millis(interval_ms.into());
-        let open = node.open_subscription().ok_or_else(|| {
-            let max = node.delivery.subscriptions_max.load(Ordering::Relaxed);
-            Status::resource_exhausted(format!("{max} subscriptions are open: [grpc] subscriptions_max"))
-        })?;
-        let (sender, receiver) = mpsc::channel(RESPONSES_QUEUED);
-        let subscription = Subscription::new(node, open, wanted, interval).run(sender.clone());
-        tokio::spawn(watch_standing(caller, sender, subscription));
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        let (venues, feeds) = (Vec::new(), Vec::new());
+        let asked =
+            SubscriptionPlan { patterns, venues, feeds, kinds, mode, policy, max_updates_per_s, interval_ms };
+        let plan = subscriptions::plan(&node.config, &asked).map_err(|error| refusal(&error))?;
+        open(node, &caller, delivery::fixed(plan), resume)
     }
+}
+
+/// The node as the caller may see it.
+pub(super) fn seen_by(node: &Arc<Node>, caller: &Caller) -> Result<Arc<Node>, Status> {
+    node.as_it_was(caller.entitlement.delay).map_err(|error| match error {
+        DelayError::NotYet { .. } => Status::unavailable(error.to_string()),
+        _ => Status::resource_exhausted(error.to_string()),
+    })
 }
 
 /// PERMISSION_DENIED if the caller may see nothing that is called so. A symbol that nothing is called by may be asked for.
@@ -167,9 +149,28 @@ fn may_see(caller: &Caller, node: &Node, symbol: &str) -> Result<(), Status> {
     }
 }
 
-fn kind(kind: i32) -> Result<Kind, Status> {
-    let known = RowKind::try_from(kind).ok().and_then(rows::kind_of);
-    known.ok_or_else(|| Status::invalid_argument(format!("there is no row kind {kind}")))
+/// The same for all symbols that are asked for by name; patterns stand for what may be seen of them.
+pub(super) fn may_see_all(caller: &Caller, node: &Node, wanted: &Selection) -> Result<(), Status> {
+    let symbols = wanted.symbols().unwrap_or_default();
+    symbols.into_iter().try_for_each(|symbol| may_see(caller, node, &String::from_utf8_lossy(symbol)))
+}
+
+/// Delivers to the caller what it may see of a plan.
+pub(super) fn open(
+    node: Arc<Node>,
+    caller: &Caller,
+    plans: Plans,
+    resume: Option<Place>,
+) -> Result<Response<delivery::Responses>, Status> {
+    let plan = plans.borrow().clone()?;
+    may_see_all(caller, &node, &plan.wanted)?;
+    let open = node.open_subscription().ok_or_else(|| {
+        let max = node.delivery.subscriptions_max.load(Ordering::Relaxed);
+        Status::resource_exhausted(format!("{max} subscriptions are open: [grpc] subscriptions_max"))
+    })?;
+    let held = node.quotas.of(&caller.name, caller.role, node.now_ns()).open_subscription();
+    let held = held.map_err(|excess| excess.status())?;
+    Ok(Response::new(delivery::open(node, open, held, caller, plans, resume)?))
 }
 
 fn start_of(token: &str, generation: u64) -> Result<u32, Status> {

@@ -1,9 +1,10 @@
 //! From the cache's rows to the protocol's messages.
 
 use crate::node::{Node, session_names};
+use crate::proto::feed_event::Event;
 use crate::proto::{
     ConditionChanged, Contract, Definition, FeedCondition, FeedEvent, Instrument, Quote, RowKind, RowMark,
-    RowReason, RowState, SessionStarted, Trade, TradingStatus, Update, feed_event, update,
+    RowReason, RowState, SessionStarted, Trade, TradingStatus, Update, update,
 };
 use crate::row::tells_prices;
 use crate::selection::Selection;
@@ -211,14 +212,22 @@ pub fn unknown(symbol: String) -> Instrument {
     }
 }
 
+/// What happened to a feed, as the tick of the log at `position` says it.
+pub fn feed_event(node: &Node, position: u64, tick: &tick::Tick) -> FeedEvent {
+    match tick.payload::<tick::Session>() {
+        Some(session) => session_started(node, tick.feed, position, *session),
+        None => condition_changed(node, tick.feed, position, &node.reader.feed(tick.feed)),
+    }
+}
+
 pub fn session_started(node: &Node, feed: u16, position: u64, session: tick::Session) -> FeedEvent {
     let (session, day) = session_names(Some(session));
-    let event = feed_event::Event::SessionStarted(SessionStarted { session, day });
+    let event = Event::SessionStarted(SessionStarted { session, day });
     FeedEvent { feed: node.feed_name(feed), position, event: Some(event) }
 }
 
 pub fn condition_changed(node: &Node, feed: u16, position: u64, state: &Feed) -> FeedEvent {
-    let event = feed_event::Event::ConditionChanged(ConditionChanged {
+    let event = Event::ConditionChanged(ConditionChanged {
         condition: condition(state.condition).into(),
         reason: feed_reason(state.reason).into(),
         proven_from: state.proven_from,

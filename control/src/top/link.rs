@@ -132,7 +132,12 @@ async fn rows(channel: Connection, wanted: &mut watch::Receiver<String>, events:
         let pattern = wanted.borrow_and_update().clone();
         let kinds = KINDS.map(i32::from).to_vec();
         let interval_ms = UPDATES_INTERVAL.as_millis() as u32;
-        let request = SubscribeRequest { patterns: vec![pattern.clone()], kinds, interval_ms };
+        let request = SubscribeRequest {
+            patterns: vec![pattern.clone()],
+            kinds,
+            interval_ms,
+            ..SubscribeRequest::default()
+        };
         let mut responses = answer(client.subscribe(request)).await?;
         events.send(Event::Subscribed(pattern)).await?;
         loop {

@@ -1,5 +1,6 @@
 //! The gRPC services over a real connection, on a region that the test itself fills.
 
+mod delivering;
 mod desk;
 mod latency;
 mod quotas;
@@ -158,7 +159,12 @@ async fn a_client_that_wants_to_wait_gets_the_same_in_fewer_responses() {
     let mut desk = Desk::open().await;
     let instrument = desk.define("AAPL");
     let patterns = vec!["*".to_owned()];
-    let request = SubscribeRequest { patterns, kinds: vec![RowKind::Quote.into()], interval_ms: 100 };
+    let request = SubscribeRequest {
+        patterns,
+        kinds: vec![RowKind::Quote.into()],
+        interval_ms: 100,
+        ..SubscribeRequest::default()
+    };
     let mut stream = desk.market_data().subscribe(request).await.unwrap().into_inner();
     while !next(&mut stream).await.image_complete {}
     for number in 1..=200 {
@@ -361,7 +367,7 @@ async fn health_and_reflection_answer() {
         panic!("not a list");
     };
     let names: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
-    for service in ["MarketData", "Telemetry", "Feeds", "Node", "Cluster", "Quotas"] {
+    for service in ["MarketData", "Subscriptions", "Telemetry", "Feeds", "Node", "Cluster", "Quotas"] {
         assert!(names.contains(&format!("tickplane.v1.{service}").as_str()), "{names:?}");
     }
 }

@@ -6,6 +6,7 @@
 
 use super::cell::Cell;
 use super::directory;
+use super::lineage::Lineage;
 use super::region::{Layout, Region, RegionError};
 use super::tick::{Definition, FeedState, INSTRUMENT_NONE, Kind, Session, Tick};
 use super::writer::Writer;
@@ -65,6 +66,7 @@ impl<'m> Follower<'m> {
     pub fn restart(&mut self, from: u64) {
         self.region.valid_until_ns().store(0, Ordering::Release);
         self.region.renew_generation();
+        self.region.forget_lineage();
         let Region { feeds, bursts, directory, table, log, .. } = self.region;
         for cell in feeds.iter().chain(bursts).chain(table).chain(log) {
             cell.clear();
@@ -82,6 +84,11 @@ impl<'m> Follower<'m> {
     /// Tells readers that what they know is void: rows came that the log does not tell of.
     pub fn renew_generation(&self) {
         self.region.renew_generation();
+    }
+
+    /// Tells readers which log this is, from the position on where it is.
+    pub fn set_lineage(&self, lineage: Lineage) {
+        self.region.set_lineage(lineage);
     }
 
     /// Takes the next tick of the log. Followers of this log see it after [`Follower::commit`].

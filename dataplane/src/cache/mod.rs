@@ -7,6 +7,7 @@ pub mod cell;
 pub mod delayed;
 mod directory;
 pub mod follower;
+pub mod lineage;
 pub mod reader;
 pub mod region;
 pub mod tick;

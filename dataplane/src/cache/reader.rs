@@ -2,6 +2,7 @@
 
 use super::cell::Cell;
 use super::directory;
+use super::lineage::Lineage;
 use super::region::{Layout, Region, RegionError};
 use super::tick::{Condition, Definition, FeedState, Kind, Payload, Reason, Session, Tick, flag};
 use crate::sync::load_acquire;
@@ -66,6 +67,11 @@ impl<'m> Reader<'m> {
     /// Differs between any two regions: instruments and positions hold within one generation.
     pub fn generation(&self) -> u64 {
         self.region.generation()
+    }
+
+    /// Which log this is, in a group of nodes; `None` while it is not known, or not all of the log's rows are here.
+    pub fn lineage(&self) -> Option<Lineage> {
+        self.region.lineage()
     }
 
     /// Every position below is in the log and in the table.

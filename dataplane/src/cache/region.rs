@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cell 0        identity   magic, layout hash, generation, instruments, feeds, log ticks, bursts, unmarked ticks
-//!      1        liveness   valid_until_ns, term                     (read with every row)
+//!      1        liveness   valid_until_ns                           (read with every row), term, its start, the one before
 //!      2        positions  tail, applied, instruments defined       (written with every packet)
 //!      3        feeds      a Session tick and a FeedState tick for each feed
 //!      …        bursts     ring: what tail was published when
@@ -13,6 +13,7 @@
 //! ```
 
 use super::cell::Cell;
+use super::lineage::Lineage;
 use super::tick::{Kind, Tick};
 use crate::limits;
 use crate::sync::{AtomicU64, Ordering, load_acquire};
@@ -269,6 +270,25 @@ impl<'m> Region<'m> {
     #[inline(always)]
     pub fn valid_until_ns(&self) -> &'m AtomicU64 {
         self.liveness.word(0)
+    }
+
+    /// Says which log this is.
+    pub fn set_lineage(&self, lineage: Lineage) {
+        self.forget_lineage();
+        // What a term began with never changes, so the term alone tells whether the words belong together.
+        self.liveness.word(2).store(lineage.start, Ordering::Release);
+        self.liveness.word(3).store(lineage.before, Ordering::Release);
+        self.liveness.word(1).store(lineage.term, Ordering::Release);
+    }
+
+    /// What the region holds is no log, or not all of one.
+    pub fn forget_lineage(&self) {
+        self.liveness.word(1).store(0, Ordering::Release);
+    }
+
+    pub fn lineage(&self) -> Option<Lineage> {
+        let [term, start, before, again] = [1, 2, 3, 1].map(|index| load_acquire(self.liveness.word(index)));
+        (term != 0 && term == again).then_some(Lineage { term, start, before })
     }
 
     /// Every position below is in the log.

@@ -1,5 +1,7 @@
 //! What a primary and a standby say to each other, besides ticks. A message is seven words, as long as a tick.
 
+use crate::cache::lineage::Lineage;
+
 /// Its first word on the wire is the number of its kind; words that a kind does not use are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -9,9 +11,9 @@ pub enum Message {
     Hello { protocol: u64, layout: u64, heard: u64, term: u64, position: u64, node: u64 },
     /// Standby: I have everything below `position`; my time is `clock_ns` (its own, and for its own use).
     Ack { session: u64, position: u64, clock_ns: u64 },
-    /// Primary: this is term `term`. Your log goes on at `from`: where you are, or with an image (`image`), before which
+    /// Primary: this is the log of `lineage`. Yours goes on at `from`: where you are, or with an image (`image`), before which
     /// you forget what you have. The session numbers the beginnings of one connection.
-    Begin { session: u64, term: u64, from: u64, image: bool },
+    Begin { session: u64, lineage: Lineage, from: u64, image: bool },
     /// Primary: those were all rows of the image; you are level at `at`.
     Level { session: u64, at: u64 },
     /// Primary: once you are at `tail`, you may be believed until `valid_for_ns` after `echo_ns`, the time of your last
@@ -58,7 +60,9 @@ impl Message {
                 [1, protocol, layout, heard, term, position, node]
             }
             Message::Ack { session, position, clock_ns } => [2, session, position, clock_ns, 0, 0, 0],
-            Message::Begin { session, term, from, image } => [3, session, term, from, image.into(), 0, 0],
+            Message::Begin { session, lineage: Lineage { term, start, before }, from, image } => {
+                [3, session, term, from, image.into(), start, before]
+            }
             Message::Level { session, at } => [4, session, at, 0, 0, 0, 0],
             Message::Alive { session, tail, echo_ns, valid_for_ns } => {
                 [5, session, tail, echo_ns, valid_for_ns, 0, 0]
@@ -76,8 +80,8 @@ impl Message {
                 Message::Hello { protocol, layout, heard, term, position, node }
             }
             [2, session, position, clock_ns, 0, 0, 0] => Message::Ack { session, position, clock_ns },
-            [3, session, term, from, image @ 0..=1, 0, 0] => {
-                Message::Begin { session, term, from, image: image == 1 }
+            [3, session, term, from, image @ 0..=1, start, before] => {
+                Message::Begin { session, lineage: Lineage { term, start, before }, from, image: image == 1 }
             }
             [4, session, at, 0, 0, 0, 0] => Message::Level { session, at },
             [5, session, tail, echo_ns, valid_for_ns, 0, 0] => {
@@ -114,8 +118,13 @@ mod tests {
         let messages = [
             Message::Hello { protocol: 1, layout: 2, heard: 3, term: 4, position: 5, node: 6 },
             Message::Ack { session: 1, position: 2, clock_ns: 3 },
-            Message::Begin { session: 1, term: 2, from: 3, image: true },
-            Message::Begin { session: 1, term: 2, from: 3, image: false },
+            Message::Begin { session: 1, lineage: Lineage::first(2), from: 3, image: true },
+            Message::Begin {
+                session: 1,
+                lineage: Lineage { term: 2, start: 4, before: 1 },
+                from: 3,
+                image: false,
+            },
             Message::Level { session: 1, at: 2 },
             Message::Alive { session: 1, tail: 2, echo_ns: 3, valid_for_ns: 4 },
             Message::Refuse { refusal: Refusal::Protocol, term: 2 },

@@ -26,9 +26,10 @@ mod message;
 mod primary;
 mod standby;
 
+pub use crate::cache::lineage::Lineage;
 pub use link::{Copied, Link, Record};
 pub use message::{Message, Refusal};
-pub use primary::{Lineage, Primary, PrimaryCounters, PrimaryLimits, PrimaryStatus};
+pub use primary::{Primary, PrimaryCounters, PrimaryLimits, PrimaryStatus};
 pub use standby::{Standby, StandbyCounters, StandbyError, StandbyStatus};
 
 /// Changes with every change of what is said between nodes.

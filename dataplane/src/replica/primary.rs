@@ -1,33 +1,12 @@
 //! The primary's side: what one peer is sent, and when.
 
 use super::{Copied, Link, Message, PROTOCOL, Record, Refusal};
+use crate::cache::lineage::Lineage;
 use crate::cache::reader::Reader;
 
 /// Rows of an image that are sent before the log has its turn, and places that are looked at for them.
 const IMAGE_BATCH: usize = 64;
 const IMAGE_LOOKS: usize = 4_096;
-
-/// Which log this is: the present term, where it began, and the term that it grew out of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lineage {
-    pub term: u64,
-    /// Positions from here on are the term's own.
-    pub start: u64,
-    /// The term whose log below `start` this is; 0 = none.
-    pub before: u64,
-}
-
-impl Lineage {
-    /// The first term of a region that begins empty.
-    pub fn first(term: u64) -> Lineage {
-        Lineage { term, start: 0, before: 0 }
-    }
-
-    /// Whether the log below `position` of `term` is a beginning of this one.
-    fn continues(&self, term: u64, position: u64) -> bool {
-        term == self.term || (term != 0 && term == self.before && position <= self.start)
-    }
-}
 
 /// How a peer is served.
 #[derive(Clone, Copy, Debug)]
@@ -251,8 +230,7 @@ impl<'m> Primary<'m> {
         self.counters.images += u64::from(image);
         (self.phase, self.with_image, self.sent, self.acknowledged) = (Phase::Beginning, image, from, from);
         (self.echo_ns, self.told_echo_ns, self.level_said, self.newest_row) = (0, 0, false, 0);
-        let (session, term) = (self.session, self.lineage.term);
-        self.unsent = Some(Message::Begin { session, term, from, image });
+        self.unsent = Some(Message::Begin { session: self.session, lineage: self.lineage, from, image });
     }
 
     fn send_rows(&mut self, link: &mut impl Link, first: usize) -> usize {

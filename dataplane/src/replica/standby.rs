@@ -72,6 +72,8 @@ pub struct Standby<'m> {
     session: u64,
     /// The term whose log this region holds; 0 = none yet.
     log_term: u64,
+    /// Of the log that comes, as its primary said it.
+    lineage: Option<Lineage>,
     /// Where the region holds all rows; `None` = not known yet.
     level_at: Option<u64>,
     /// Rows of an image came, or still come, without a trace in the log.
@@ -96,6 +98,7 @@ impl<'m> Standby<'m> {
             term,
             session: 0,
             log_term: 0,
+            lineage: None,
             level_at: None,
             is_filling: false,
             lent: None,
@@ -189,13 +192,14 @@ impl<'m> Standby<'m> {
         write_down: &mut dyn FnMut(u64) -> bool,
     ) -> Result<(), StandbyError> {
         match message {
-            Message::Begin { session, term, from, image } => {
+            Message::Begin { session, lineage, from, image } => {
+                let term = lineage.term;
                 if term < self.term {
                     self.counters.fenced += 1;
                     return Err(StandbyError::Fenced { offered: term, known: self.term });
                 }
                 self.hear_of(term, write_down)?;
-                self.begin(session, from, image)
+                self.begin(session, lineage, from, image)
             }
             Message::Level { session, at } if session == self.session => {
                 self.level_at = Some(at);
@@ -220,7 +224,7 @@ impl<'m> Standby<'m> {
         }
     }
 
-    fn begin(&mut self, session: u64, from: u64, image: bool) -> Result<(), StandbyError> {
+    fn begin(&mut self, session: u64, lineage: Lineage, from: u64, image: bool) -> Result<(), StandbyError> {
         let expected = self.follower.position();
         let is_next = if image { from <= POSITION_MAX } else { from == expected };
         if session == 0 || session <= self.session || !is_next {
@@ -231,6 +235,10 @@ impl<'m> Standby<'m> {
             self.follower.restart(from);
             self.level_at = None;
             self.is_filling = true;
+        }
+        self.lineage = Some(lineage);
+        if !self.is_filling {
+            self.follower.set_lineage(lineage);
         }
         (self.session, self.log_term, self.lent) = (session, self.term, None);
         // The acknowledgement says that the place is ready.
@@ -303,6 +311,10 @@ impl<'m> Standby<'m> {
             // A reader that began in the midst of the image can't know which rows came after it had looked.
             self.follower.renew_generation();
             self.is_filling = false;
+            // Behind the generation: who took a part of the image must not think that it has all of a term.
+            if let Some(lineage) = self.lineage {
+                self.follower.set_lineage(lineage);
+            }
         }
         if let Some(Loan { tail, echo_ns, valid_for_ns }) = self.lent
             && self.follower.position() >= tail
@@ -328,7 +340,7 @@ impl<'m> Standby<'m> {
     /// [`Standby::into_primary`].
     pub fn into_first_primary(self, term: u64) -> Result<(Writer<'m>, Lineage), Box<Standby<'m>>> {
         match self.is_fresh() && term > self.term {
-            true => Ok((self.follower.into_writer(), Lineage::first(term))),
+            true => Ok(self.writer_of(Lineage::first(term))),
             false => self.into_primary(term),
         }
     }
@@ -341,6 +353,12 @@ impl<'m> Standby<'m> {
             return Err(Box::new(self));
         }
         let lineage = Lineage { term, start: self.follower.position(), before: self.log_term };
-        Ok((self.follower.into_writer(), lineage))
+        Ok(self.writer_of(lineage))
+    }
+
+    /// Readers know the term before its first tick.
+    fn writer_of(self, lineage: Lineage) -> (Writer<'m>, Lineage) {
+        self.follower.set_lineage(lineage);
+        (self.follower.into_writer(), lineage)
     }
 }

@@ -20,7 +20,7 @@ fn standby(cells: &[Cell]) -> Standby<'_> {
 }
 
 fn begin(session: u64, term: u64, from: u64, image: bool) -> Message {
-    Message::Begin { session, term, from, image }
+    Message::Begin { session, lineage: Lineage::first(term), from, image }
 }
 
 fn quote(instrument: u32, bid_price: i64) -> Tick {

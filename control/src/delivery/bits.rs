@@ -1,0 +1,76 @@
+//! A set of small numbers.
+
+/// Grows to the largest number that it ever held.
+#[derive(Clone, Debug, Default)]
+pub struct Bits(Vec<u64>);
+
+impl Bits {
+    pub fn has(&self, number: usize) -> bool {
+        self.0.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+
+    /// True = it was not in there.
+    pub fn insert(&mut self, number: usize) -> bool {
+        if self.0.len() <= number / 64 {
+            self.0.resize(number / 64 + 1, 0);
+        }
+        let word = &mut self.0[number / 64];
+        let before = std::mem::replace(word, *word | 1 << (number % 64));
+        before != *word
+    }
+
+    pub fn remove(&mut self, number: usize) {
+        if let Some(word) = self.0.get_mut(number / 64) {
+            *word &= !(1 << (number % 64));
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.next(0).is_none()
+    }
+
+    /// The smallest number from `from` on.
+    pub fn next(&self, from: usize) -> Option<usize> {
+        let first = self.0.get(from / 64)? & (u64::MAX << (from % 64));
+        if first != 0 {
+            return Some(from / 64 * 64 + first.trailing_zeros() as usize);
+        }
+        let rest = self.0.iter().enumerate().skip(from / 64 + 1);
+        let found = rest.into_iter().find(|(_, word)| **word != 0);
+        found.map(|(index, word)| index * 64 + word.trailing_zeros() as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    proptest! {
+        #[test]
+        fn it_is_a_set(numbers in prop::collection::vec((0..300_usize, any::<bool>()), 0..200)) {
+            let (mut bits, mut set) = (Bits::default(), BTreeSet::new());
+            for (number, is_in) in numbers {
+                if is_in {
+                    prop_assert_eq!(bits.insert(number), set.insert(number));
+                } else {
+                    bits.remove(number);
+                    set.remove(&number);
+                }
+                prop_assert_eq!(bits.has(number), set.contains(&number));
+            }
+            let all = std::iter::successors(bits.next(0), |last| bits.next(last + 1));
+            prop_assert_eq!(all.collect::<Vec<_>>(), set.iter().copied().collect::<Vec<_>>());
+            prop_assert_eq!(bits.is_empty(), set.is_empty());
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The subscriptions that a node keeps, and those who follow them.
+
+use crate::access::Caller;
+use crate::config::Config;
+use crate::delivery::{Plan, PlanError, Plans};
+use crate::proto::{AuditRecord, ManagedSubscription, RowKind, SubscriptionEvent, SubscriptionPlan};
+use crate::selection::{Selection, SelectionError};
+use crate::service::rows;
+use crate::store::{Changes, Object, Store, StoreError};
+use dataplane::cache::tick::Kind;
+use dataplane::time::Clock;
+use drivers::clock::SystemClock;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::{broadcast, watch};
+use tonic::Status;
+
+/// Of all clients.
+const SUBSCRIPTIONS_MAX: usize = 10_000;
+const ID_BYTES_MAX: usize = 64;
+/// Changes that one who watches may be behind.
+const EVENTS_QUEUED: usize = 1_024;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SubscriptionError {
+    #[error("there is no subscription {0:?}")]
+    Unknown(String),
+    #[error("there is a subscription {0:?} already: choose another id, or update that one")]
+    Taken(String),
+    #[error("id {0:?}: must have 1 to {ID_BYTES_MAX} letters, digits, dots, dashes and underscores")]
+    Id(String),
+    #[error("there are {SUBSCRIPTIONS_MAX} subscriptions: delete those that nobody needs")]
+    TooMany,
+    #[error("the subscription is at revision {now}, not {expected}: read it again, and update that")]
+    Revision { now: u64, expected: u64 },
+    #[error("there is no row kind {0}")]
+    Kind(i32),
+    #[error(transparent)]
+    Selection(#[from] SelectionError),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What is wanted, and how it is to be delivered; what is allowed is not looked at.
+pub fn plan(config: &Config, asked: &SubscriptionPlan) -> Result<Plan, SubscriptionError> {
+    let kind = |kind: &i32| {
+        let known = RowKind::try_from(*kind).ok().and_then(rows::kind_of);
+        known.ok_or(SubscriptionError::Kind(*kind))
+    };
+    let kinds: Result<Vec<Kind>, _> = asked.kinds.iter().map(kind).collect();
+    let wanted = Selection::new(config, &asked.venues, &asked.feeds, &asked.patterns, &kinds?)?;
+    let plan = Plan::new(wanted);
+    Ok(plan.delivered(asked.mode, asked.policy, asked.max_updates_per_s, asked.interval_ms)?)
+}
+
+/// What is done to one.
+pub enum Change {
+    Create { client: String, plan: SubscriptionPlan },
+    Update { plan: SubscriptionPlan, revision: u64 },
+    Pause(bool),
+    Delete,
+}
+
+impl Change {
+    fn name(&self) -> &'static str {
+        match self {
+            Change::Create { .. } => "subscription.create",
+            Change::Update { .. } => "subscription.update",
+            Change::Pause(true) => "subscription.pause",
+            Change::Pause(false) => "subscription.resume",
+            Change::Delete => "subscription.delete",
+        }
+    }
+}
+
+struct Kept {
+    object: ManagedSubscription,
+    plans: watch::Sender<Result<Arc<Plan>, Status>>,
+}
+
+impl Kept {
+    fn shown(&self) -> ManagedSubscription {
+        ManagedSubscription { streams: self.plans.receiver_count() as u32, ..self.object.clone() }
+    }
+}
+
+pub struct Subscriptions {
+    config: Arc<Config>,
+    store: Arc<Store>,
+    known: Mutex<BTreeMap<String, Kept>>,
+    /// One change at a time; `known` is not locked while the disk is waited for.
+    changing: Mutex<()>,
+    events: broadcast::Sender<SubscriptionEvent>,
+}
+
+impl Subscriptions {
+    /// Those that the store has. One that the configuration does not allow any more (its feed is gone) is kept, and
+    /// refused when it is to deliver.
+    pub fn open(config: Arc<Config>, store: Arc<Store>) -> Result<Subscriptions, StoreError> {
+        let mut known = BTreeMap::new();
+        for (id, object) in store.all::<ManagedSubscription>(Object::Subscription)? {
+            let plans = watch::channel(live_plan(&config, &object)).0;
+            known.insert(id, Kept { object, plans });
+        }
+        let (events, _) = broadcast::channel(EVENTS_QUEUED);
+        Ok(Subscriptions { config, store, known: Mutex::new(known), changing: Mutex::new(()), events })
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Kept>> {
+        self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub fn get(&self, id: &str) -> Option<ManagedSubscription> {
+        self.known().get(id).map(Kept::shown)
+    }
+
+    /// By id.
+    pub fn all(&self) -> Vec<ManagedSubscription> {
+        self.known().values().map(Kept::shown).collect()
+    }
+
+    /// Every change from now on.
+    pub fn events(&self) -> broadcast::Receiver<SubscriptionEvent> {
+        self.events.subscribe()
+    }
+
+    /// What one is to deliver, as it changes.
+    pub fn plans(&self, id: &str) -> Option<Plans> {
+        self.known().get(id).map(|kept| kept.plans.subscribe())
+    }
+
+    /// Does a change, and tells everybody; it is on disk before. Waits for the disk.
+    pub fn change(
+        &self,
+        caller: &Caller,
+        id: &str,
+        change: Change,
+    ) -> Result<ManagedSubscription, SubscriptionError> {
+        let _one = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let action = change.name();
+        let is_deletion = matches!(change, Change::Delete);
+        let before = self.get(id);
+        let object = self.changed(before, id, change)?;
+        let plan = live_plan(&self.config, &object);
+        let record = AuditRecord {
+            at_ns: object.changed_ns,
+            client: caller.name.clone(),
+            from: caller.from.map(|from| from.to_string()).unwrap_or_default(),
+            action: action.to_owned(),
+            object: id.to_owned(),
+            now: if is_deletion { String::new() } else { format!("{:?}", object.plan) },
+        };
+        let changes = match is_deletion {
+            true => Changes::default().remove(Object::Subscription, id),
+            false => Changes::default().put(Object::Subscription, id, &object),
+        };
+        self.store.change(&changes, &record)?;
+        let mut known = self.known();
+        if is_deletion {
+            if let Some(kept) = known.remove(id) {
+                let status = Status::not_found(format!("subscription {id:?} was deleted"));
+                drop(kept.plans.send_replace(Err(status)));
+            }
+        } else if let Some(kept) = known.get_mut(id) {
+            kept.object = object.clone();
+            drop(kept.plans.send_replace(plan));
+        } else {
+            let plans = watch::channel(plan).0;
+            known.insert(id.to_owned(), Kept { object: object.clone(), plans });
+        }
+        let shown = known.get(id).map_or(object, Kept::shown);
+        // An error is that nobody watches.
+        let _ =
+            self.events.send(SubscriptionEvent { subscription: Some(shown.clone()), deleted: is_deletion });
+        Ok(shown)
+    }
+
+    /// What one is after a change.
+    fn changed(
+        &self,
+        before: Option<ManagedSubscription>,
+        id: &str,
+        change: Change,
+    ) -> Result<ManagedSubscription, SubscriptionError> {
+        let now_ns = SystemClock.unix_ns();
+        if let Change::Create { client, plan: asked } = change {
+            let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+            if !(1..=ID_BYTES_MAX).contains(&id.len()) || !id.bytes().all(is_good) {
+                return Err(SubscriptionError::Id(id.chars().take(ID_BYTES_MAX).collect()));
+            }
+            if before.is_some() {
+                return Err(SubscriptionError::Taken(id.to_owned()));
+            }
+            if self.known().len() >= SUBSCRIPTIONS_MAX {
+                return Err(SubscriptionError::TooMany);
+            }
+            plan(&self.config, &asked)?;
+            return Ok(ManagedSubscription {
+                id: id.to_owned(),
+                client,
+                plan: Some(asked),
+                paused: false,
+                created_ns: now_ns,
+                changed_ns: now_ns,
+                revision: 1,
+                streams: 0,
+            });
+        }
+        let mut object = before.ok_or_else(|| SubscriptionError::Unknown(id.to_owned()))?;
+        match change {
+            Change::Update { revision, .. } if revision != 0 && revision != object.revision => {
+                return Err(SubscriptionError::Revision { now: object.revision, expected: revision });
+            }
+            Change::Update { plan: asked, .. } => {
+                plan(&self.config, &asked)?;
+                object.plan = Some(asked);
+            }
+            Change::Pause(paused) => object.paused = paused,
+            Change::Create { .. } | Change::Delete => {}
+        }
+        (object.changed_ns, object.revision, object.streams) = (now_ns, object.revision + 1, 0);
+        Ok(object)
+    }
+}
+
+/// What is delivered of it.
+fn live_plan(config: &Config, object: &ManagedSubscription) -> Result<Arc<Plan>, Status> {
+    let asked = object.plan.clone().unwrap_or_default();
+    let plan = plan(config, &asked).map_err(|error| Status::failed_precondition(error.to_string()))?;
+    Ok(Arc::new(Plan { is_paused: object.paused, ..plan }))
+}
