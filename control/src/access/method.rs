@@ -3,7 +3,7 @@
 use super::Role;
 
 /// `None` = nobody has to say who they are. A method that is not here is for admins.
-const NEEDS: [(&str, Option<Role>); 33] = [
+const NEEDS: [(&str, Option<Role>); 32] = [
     ("/tickplane.v1.MarketData/Get", Some(Role::Reader)),
     ("/tickplane.v1.MarketData/List", Some(Role::Reader)),
     ("/tickplane.v1.MarketData/Subscribe", Some(Role::Reader)),
@@ -36,7 +36,6 @@ const NEEDS: [(&str, Option<Role>); 33] = [
     ("/tickplane.v1.Quotas/Watch", Some(Role::Reader)),
     // A probe, or a balancer, has no token.
     ("/grpc.health.v1.Health/Check", None),
-    ("/grpc.health.v1.Health/List", None),
     ("/grpc.health.v1.Health/Watch", None),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Some(Role::Reader)),
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Some(Role::Reader)),

@@ -1,7 +1,7 @@
 //! Quotas over a real connection: what is refused, for how long, and what a change does.
 
 use super::desk::{Desk, PATIENCE};
-use control::access::{ANONYMOUS, Caller, Entitlement, Role};
+use control::access::{ANONYMOUS, Caller, Entitlement, Role, Standing};
 use control::proto::quotas_client::QuotasClient;
 use control::proto::quotas_server::Quotas as Service;
 use control::proto::{
@@ -209,7 +209,13 @@ async fn a_reader_sees_itself_and_changes_nothing() {
     fn by<T>(role: Role, message: T) -> Request<T> {
         let entitlement = Arc::new(Entitlement { rows: Selection::everything(), delay: Duration::ZERO });
         let mut request = Request::new(message);
-        request.extensions_mut().insert(Caller { name: "ann".to_owned(), role, entitlement, from: None });
+        request.extensions_mut().insert(Caller {
+            name: "ann".to_owned(),
+            role,
+            entitlement,
+            from: None,
+            standing: Standing::new().1,
+        });
         request
     }
     desk.node.quotas.of("ann", Role::Reader, 0);
