@@ -220,18 +220,91 @@ fn a_hand_over_by_etcd_goes_to_the_one_that_was_named() {
 }
 
 #[test]
-fn a_hand_over_that_is_not_taken_is_told_so_and_the_group_goes_on() {
+fn who_hangs_is_handed_nothing_and_without_etcd_nobody_is() {
     let etcd = Etcd::start();
     let rig = Rig::new(4);
     let nodes = group(&rig, &etcd);
+    let dump = rig.dump("book.jsonl");
+    let _exchange = rig.exchange("ONE", &dump);
     let from = primary_of(&nodes, &[0, 1, 2]);
     let to = (from + 1) % 3;
     nodes[to].pause(Signal::STOP);
     let said = nodes[from].refuses(&["handover", &nodes[to].name]);
-    assert!(said.contains("did not take it in time"), "{said}");
-    primary_of(&nodes, &[from, (from + 2) % 3]);
+    assert!(said.contains("is still the primary"), "{said}");
     nodes[to].pause(Signal::CONT);
+    assert_eq!(primary_of(&nodes, &[0, 1, 2]), from);
+    etcd.process.signal(Signal::STOP);
+    // Either it waits for etcd in vain, or its lease is over already.
+    nodes[from].refuses(&["handover", &nodes[to].name]);
+    etcd.process.signal(Signal::CONT);
     primary_of(&nodes, &[0, 1, 2]);
+    for node in &nodes {
+        is_right(node, &dump);
+    }
+}
+
+#[test]
+fn of_two_hand_overs_at_once_one_is_done_and_nothing_is_lost() {
+    let etcd = Etcd::start();
+    let rig = Rig::new(6);
+    let nodes = group(&rig, &etcd);
+    let dump = rig.dump("book.jsonl");
+    let _exchange = rig.exchange("ONE", &dump);
+    for _ in 0..4 {
+        let from = primary_of(&nodes, &[0, 1, 2]);
+        let before = nodes[from].cluster()["term"].as_u64().unwrap();
+        let others: Vec<usize> = (0..3).filter(|index| *index != from).collect();
+        let done = std::thread::scope(|scope| {
+            let order = |to: &usize| {
+                let (from, to) = (&nodes[from], &nodes[*to].name);
+                scope.spawn(move || from.client(&["handover", to]).status.success())
+            };
+            let orders: Vec<_> = others.iter().map(order).collect();
+            orders.into_iter().map(|order| order.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert_eq!(done.iter().filter(|done| **done).count(), 1, "{done:?}");
+        let to = others[usize::from(done[1])];
+        assert_eq!(primary_of(&nodes, &[0, 1, 2]), to);
+        assert_eq!(nodes[to].cluster()["term"], before + 1);
+    }
+    for node in &nodes {
+        is_right(node, &dump);
+    }
+    let gaps: u64 = nodes.iter().map(|node| node.cluster()["counters"]["gaps"].as_u64().unwrap()).sum();
+    assert_eq!(gaps, 0);
+}
+
+#[test]
+fn a_successor_that_is_killed_within_its_hand_over_is_gone_and_the_group_goes_on() {
+    let etcd = Etcd::start();
+    let rig = Rig::new(7);
+    let nodes = group(&rig, &etcd);
+    let dump = rig.dump("book.jsonl");
+    let _exchange = rig.exchange("ONE", &dump);
+    for node in &nodes {
+        is_right(node, &dump);
+    }
+    let from = primary_of(&nodes, &[0, 1, 2]);
+    let (to, other) = ((from + 1) % 3, (from + 2) % 3);
+    let mapping = RegionMapping::open(&nodes[other].region).unwrap();
+    let mut follower = Follower::new(&mapping);
+    let before = nodes[from].cluster()["term"].as_u64().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| nodes[from].client(&["handover", &nodes[to].name]));
+        // From then on it is between the steps, or just behind them.
+        etcd.wait_value("tickplane/g/leader", &nodes[to].name);
+        nodes[to].pause(Signal::KILL);
+    });
+    let left = [from, other];
+    let primary = primary_of(&nodes, &left);
+    assert!(nodes[primary].cluster()["term"].as_u64().unwrap() >= before + 2);
+    let later = rig.dump("later.jsonl");
+    let _exchange = rig.exchange("TWO", &later);
+    for index in left {
+        is_right(&nodes[index], &later);
+    }
+    follower.follow();
+    assert!(follower.ticks.len() > 5_000, "{}", follower.ticks.len());
 }
 
 #[test]

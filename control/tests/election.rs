@@ -4,12 +4,12 @@
 mod etcd;
 
 use control::config::EtcdConfig;
-use control::election::{Candidacy, Election, Leader, Leadership, Wishes};
+use control::election::{Candidacy, Election, ElectionError, Leader, Leadership, Wishes};
 use dataplane::time::{Clock, NS_PER_MS};
 use drivers::clock::SystemClock;
-use etcd::{Etcd, Process};
+use etcd::{Etcd, Process, Proxy};
 use rustix::process::Signal;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -68,7 +68,12 @@ impl Group {
     }
 
     fn join(&mut self, node: &str, wishes: Wishes) {
-        let (election, thread) = Election::start(&config(&self.endpoint, &self.name), node, node).unwrap();
+        self.join_by(&self.endpoint.clone(), node, wishes);
+    }
+
+    /// The same for a node that reaches etcd in a way of its own.
+    fn join_by(&mut self, endpoint: &str, node: &str, wishes: Wishes) {
+        let (election, thread) = Election::start(&config(endpoint, &self.name), node, node).unwrap();
         election.wish(wishes);
         let (mut leadership, said, name) = (election.leadership.clone(), self.said.clone(), node.to_owned());
         self.runtime.spawn(async move {
@@ -107,6 +112,27 @@ impl Group {
         let seen = self.wait("a leader", |seen| later(&seen.leadership).is_some());
         let (term, until_ns) = later(&seen.leadership).unwrap();
         (seen.node, term, until_ns, seen.at_ns)
+    }
+
+    /// Lets a node name its successor, and returns what comes of it.
+    fn name(&self, node: &str, successor: &str) -> Result<(), ElectionError> {
+        let named = self.election(node).hand_over(successor);
+        self.runtime.block_on(async { tokio::time::timeout(PATIENCE, named).await }).unwrap().unwrap()
+    }
+
+    /// Who is named to lead a term later than `after`, that term, and when that was seen.
+    fn wait_successor(&mut self, after: u64) -> (String, u64, u64) {
+        let later = |leadership: &Leadership| match leadership {
+            Leadership::Successor { term, .. } if *term > after => Some(*term),
+            _ => None,
+        };
+        let seen = self.wait("a successor", |seen| later(&seen.leadership).is_some());
+        (seen.node, later(&seen.leadership).unwrap(), seen.at_ns)
+    }
+
+    /// Whether a node says now that it leads that term.
+    fn leads(&self, node: &str, term: u64) -> bool {
+        matches!(*self.election(node).leadership.borrow(), Leadership::Leader { term: now, .. } if now == term)
     }
 
     /// Waits until a node says so, or takes it that it does already: what several nodes say comes in any order.
@@ -157,7 +183,7 @@ fn one_of_three_leads_and_twenty_terms_grow() {
         assert!(term > last && at_ns < until_ns, "{term} after {last}, {at_ns} before {until_ns}");
         assert_eq!(group.leaders(), 1);
         last = term;
-        group.election(&leader).resign(None);
+        group.election(&leader).resign();
     }
     assert_eq!(last, 20, "each leadership took one term");
 }
@@ -177,14 +203,20 @@ fn a_leader_that_stops_is_followed_at_once() {
 }
 
 #[test]
-fn the_named_successor_leads() {
+fn the_named_successor_leads_once_its_predecessor_has_gone() {
     let etcd = Etcd::start();
     let mut group = Group::of(&etcd, "g", &["a", "b", "c"]);
     let (mut leader, mut term, ..) = group.wait_leader(0);
     for _ in 0..6 {
         let successor = ["a", "b", "c"].into_iter().find(|name| *name > leader.as_str()).unwrap_or("a");
         let asked_ns = now_ns();
-        group.election(&leader).resign(Some(successor.to_owned()));
+        group.name(&leader, successor).unwrap();
+        let (named, later, at_ns) = group.wait_successor(term);
+        report("named", asked_ns, at_ns);
+        assert_eq!((named.as_str(), later), (successor, term + 1));
+        assert!(group.leads(&leader, term), "until it goes, the predecessor leads");
+        assert!(matches!(group.name(&leader, successor), Err(ElectionError::NotLeading)), "it is named once");
+        group.election(&leader).resign();
         let (next, later, _, at_ns) = group.wait_leader(term);
         report("hand-over", asked_ns, at_ns);
         assert_eq!((next.as_str(), later), (successor, term + 1));
@@ -301,12 +333,15 @@ fn node_in_a_process_of_its_own() {
     let (Ok(endpoint), Ok(node)) = (std::env::var(ENDPOINT), std::env::var(NODE)) else { return };
     let (election, _thread) = Election::start(&config(&endpoint, "g"), &node, &node).unwrap();
     election.wish(yes(0));
-    // It ends with the test that started it, however that ends.
-    std::thread::spawn(|| {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    let mut leadership = election.leadership.clone();
+    std::thread::spawn(move || {
+        // A line is the name of the successor.
+        for successor in std::io::stdin().lines().map_while(Result::ok) {
+            println!("named {}", matches!(election.hand_over(&successor).blocking_recv(), Ok(Ok(()))));
+        }
+        // It ends with the test that started it, however that ends.
         std::process::exit(0);
     });
-    let mut leadership = election.leadership.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         while leadership.changed().await.is_ok() {
@@ -333,6 +368,132 @@ fn start_process(etcd: &Etcd, node: &str) -> (Process, Lines) {
 fn leads(line: &str) -> Option<(u64, u64)> {
     let (term, until_ns) = line.split_once("leads ")?.1.split_once(' ')?;
     Some((term.parse().ok()?, until_ns.parse().ok()?))
+}
+
+#[test]
+fn a_leader_names_one_successor_of_two() {
+    let etcd = Etcd::start();
+    let mut group = Group::of(&etcd, "g", &["a"]);
+    let (_, term, ..) = group.wait_leader(0);
+    assert!(matches!(group.name("a", "b"), Err(ElectionError::NotStanding { .. })), "nobody is called so");
+    assert!(group.leads("a", term));
+    for name in ["b", "c"] {
+        group.join(name, yes(0));
+        group.wait_follower(name, Some(("a", term)));
+    }
+    let election = group.election("a");
+    let asked = ["b", "c"].map(|successor| election.hand_over(successor));
+    let named = asked.map(|asked| group.runtime.block_on(asked).unwrap());
+    assert!(matches!(named, [Ok(()), Err(ElectionError::NotLeading)]), "{named:?}");
+    assert_eq!(group.wait_successor(term).0, "b");
+    group.wait_follower("c", Some(("b", term + 1)));
+    election_is_over(&mut group, "a", "b", term);
+}
+
+/// The leader goes, the successor leads, and the leader follows it.
+fn election_is_over(group: &mut Group, leader: &str, successor: &str, term: u64) {
+    group.election(leader).resign();
+    let (next, later, ..) = group.wait_leader(term);
+    assert_eq!((next.as_str(), later), (successor, term + 1));
+    group.wait_follower(leader, Some((successor, later)));
+    assert_eq!(group.leaders(), 1);
+}
+
+#[test]
+fn a_successor_that_dies_before_its_turn_is_followed_by_another_when_the_leader_has_gone() {
+    let etcd = Etcd::start();
+    let mut group = Group::of(&etcd, "g", &["a"]);
+    let (_, term, ..) = group.wait_leader(0);
+    let (successor, _lines) = start_process(&etcd, "dies");
+    while let Err(error) = group.name("a", "dies") {
+        assert!(matches!(error, ElectionError::NotStanding { .. }), "{error}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop(successor);
+    let Leadership::Leader { until_ns, .. } = *group.election("a").leadership.borrow() else {
+        panic!("it has not gone yet");
+    };
+    group.join("b", yes(0));
+    // The leader does not say that it goes: its time runs out.
+    let (_, later, _, at_ns) = group.wait_leader(term);
+    assert!(later > term + 1, "{later}: the successor's term is not given again");
+    assert!(at_ns >= until_ns, "{at_ns} is before the leader's deadline, {until_ns}");
+    assert_eq!(group.leaders(), 1);
+}
+
+#[test]
+fn a_leader_that_dies_after_it_has_named_its_successor_is_followed_once_its_time_is_over() {
+    for signal in [Signal::KILL, Signal::STOP] {
+        let etcd = Etcd::start();
+        let (mut process, mut lines) = start_process(&etcd, "first");
+        let (term, mut until_ns) =
+            lines.by_ref().map_while(Result::ok).find_map(|line| leads(&line)).expect("it leads");
+        let mut group = Group::of(&etcd, "g", &["b"]);
+        group.wait_follower("b", Some(("first", term)));
+        writeln!(process.0.stdin.as_mut().unwrap(), "b").unwrap();
+        for line in lines.by_ref().map_while(Result::ok) {
+            match leads(&line) {
+                Some((told, later_ns)) => {
+                    assert_eq!(told, term);
+                    until_ns = later_ns;
+                }
+                None if line.contains("named true") => break,
+                None => assert!(!line.contains("leads not"), "{line}"),
+            }
+        }
+        process.signal(signal);
+        assert_eq!(group.wait_successor(term).1, term + 1);
+        let (next, later, _, at_ns) = group.wait_leader(term);
+        assert_eq!((next.as_str(), later), ("b", term + 1));
+        assert!(at_ns >= until_ns, "{at_ns} is before the deadline of the one that died, {until_ns}");
+    }
+}
+
+#[test]
+fn etcd_that_dies_after_a_successor_was_named_leaves_one_leader_of_a_later_term() {
+    let mut etcd = Etcd::start();
+    let mut group = Group::of(&etcd, "g", &["a"]);
+    let (_, term, ..) = group.wait_leader(0);
+    group.join("b", yes(0));
+    group.wait_follower("b", Some(("a", term)));
+    group.name("a", "b").unwrap();
+    let Leadership::Leader { until_ns, .. } = *group.election("a").leadership.borrow() else {
+        panic!("it has not gone yet");
+    };
+    etcd.process.signal(Signal::KILL);
+    etcd.restart();
+    let (_, later, _, at_ns) = group.wait_leader(term);
+    assert!(later > term && at_ns >= until_ns, "{later} after {term}, {at_ns} after {until_ns}");
+    assert_eq!(group.leaders(), 1);
+}
+
+#[test]
+fn a_naming_whose_answer_does_not_come_in_time_is_no_second_leader() {
+    let etcd = Etcd::start();
+    let proxy = Proxy::start(&etcd, &["/leaving", "/standing/b"]);
+    let mut group = Group::new(&etcd, "g");
+    group.join_by(&proxy.endpoint(), "a", yes(0));
+    let (_, term, mut until_ns, _) = group.wait_leader(0);
+    group.join("b", yes(0));
+    group.wait_follower("b", Some(("a", term)));
+    assert!(!proxy.is_shut());
+    assert!(matches!(group.name("a", "b"), Err(ElectionError::Silent { .. })));
+    assert!(proxy.is_shut(), "etcd was asked");
+    // Whatever the leader has said until then comes before this.
+    let seen = group.wait("the successor leads", |seen| {
+        if let Leadership::Leader { until_ns: later_ns, .. } = seen.leadership {
+            if seen.node == "b" {
+                return true;
+            }
+            until_ns = later_ns;
+        }
+        false
+    });
+    assert!(matches!(seen.leadership, Leadership::Leader { term: later, .. } if later == term + 1));
+    assert!(seen.at_ns >= until_ns, "{} is before the deadline of the leader, {until_ns}", seen.at_ns);
+    proxy.open();
+    group.wait_follower("a", Some(("b", term + 1)));
+    assert_eq!(group.leaders(), 1);
 }
 
 #[test]

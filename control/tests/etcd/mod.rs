@@ -3,8 +3,11 @@
 #![allow(dead_code, reason = "not every test that has one needs all of this")]
 
 use rustix::process::{Pid, Signal, kill_process};
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 /// A process that is killed with the test.
 pub struct Process(pub Child);
@@ -57,7 +60,94 @@ impl Etcd {
         self.process = Etcd::spawn(&self.folder, self.ports);
     }
 
+    /// Waits until a key's value begins so.
+    pub fn wait_value(&self, key: &str, beginning: &str) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let found = async {
+            let mut client = etcd_client::Client::connect([self.endpoint()], None).await.unwrap();
+            loop {
+                let response = client.get(key, None).await.unwrap();
+                if response.kvs().iter().any(|kv| kv.value().starts_with(beginning.as_bytes())) {
+                    return;
+                }
+            }
+        };
+        let found = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), found).await });
+        found.unwrap_or_else(|_| panic!("{key} begins with {beginning} within a minute"));
+    }
+
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports[0])
     }
+}
+
+/// Whether what etcd says is passed on.
+#[derive(Default)]
+struct Gate {
+    is_shut: Mutex<bool>,
+    opened: Condvar,
+}
+
+/// What stands between a node and etcd, and keeps back all that etcd says from the moment on that it is asked something certain.
+pub struct Proxy {
+    endpoint: String,
+    gate: Arc<Gate>,
+}
+
+impl Proxy {
+    /// Shuts once a request has all of `words`. Requests go through all the same.
+    pub fn start(etcd: &Etcd, words: &'static [&'static str]) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let (gate, port) = (Arc::<Gate>::default(), etcd.ports[0]);
+        let shared = gate.clone();
+        // It ends with the test's process, and its connections with either end's.
+        std::thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else { continue };
+                let (asks, says) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+                let (watched, passed) = (shared.clone(), shared.clone());
+                std::thread::spawn(move || {
+                    copy(asks, far, |bytes| {
+                        let text = String::from_utf8_lossy(bytes);
+                        if words.iter().all(|word| text.contains(word)) {
+                            *watched.is_shut.lock().unwrap() = true;
+                        }
+                    });
+                });
+                std::thread::spawn(move || {
+                    copy(says, near, |_| {
+                        let shut = passed.is_shut.lock().unwrap();
+                        drop(passed.opened.wait_while(shut, |is_shut| *is_shut).unwrap());
+                    });
+                });
+            }
+        });
+        Proxy { endpoint, gate }
+    }
+
+    pub fn endpoint(&self) -> String {
+        self.endpoint.clone()
+    }
+
+    pub fn is_shut(&self) -> bool {
+        *self.gate.is_shut.lock().unwrap()
+    }
+
+    pub fn open(&self) {
+        *self.gate.is_shut.lock().unwrap() = false;
+        self.gate.opened.notify_all();
+    }
+}
+
+/// Copies until either end is gone, which ends the other; `before` is called before bytes are passed on.
+fn copy(mut from: TcpStream, mut to: TcpStream, before: impl Fn(&[u8])) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(bytes @ 1..) = from.read(&mut buffer) {
+        before(&buffer[..bytes]);
+        if to.write_all(&buffer[..bytes]).is_err() {
+            break;
+        }
+    }
+    let _ = (from.shutdown(std::net::Shutdown::Both), to.shutdown(std::net::Shutdown::Both));
 }
