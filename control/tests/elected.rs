@@ -4,14 +4,13 @@ mod etcd;
 mod group;
 mod process;
 
-use dataplane::cache::reader::{Cursor, Next, Reader};
-use dataplane::cache::tick::{FeedState, Kind, Reason, Tick};
+use dataplane::cache::reader::Reader;
 use drivers::region::RegionMapping;
 use etcd::Etcd;
-use group::{LOG_TICKS, Node, Rig, compare, live_of};
+use group::log::Follower;
+use group::{LOG_TICKS, Node, Rig, compare, is_right, live_of, primary_of};
 use process::wait_for;
 use rustix::process::Signal;
-use std::collections::HashSet;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const INSTRUMENTS: usize = 50;
@@ -33,73 +32,6 @@ fn group(rig: &Rig, etcd: &Etcd) -> Vec<Node> {
     let nodes: Vec<Node> = NAMES.iter().map(|name| start(rig, etcd, name)).collect();
     primary_of(&nodes, &[0, 1, 2]);
     nodes
-}
-
-/// Waits until one of these nodes is the primary and the others are level with it; returns which.
-fn primary_of(nodes: &[Node], among: &[usize]) -> usize {
-    wait_for("one leads, and the others are level with it", || {
-        let seen: Vec<_> = among.iter().map(|index| (*index, nodes[*index].cluster())).collect();
-        let (primary, of_primary) = seen.iter().find(|(_, seen)| seen["role"] == "primary")?;
-        let follows = |seen: &serde_json::Value| {
-            seen["role"] == "standby"
-                && seen["level"] == true
-                && seen["source"]["connected"] == true
-                && seen["term"] == of_primary["term"]
-        };
-        let all = seen.iter().filter(|(index, _)| index != primary).all(|(_, seen)| follows(seen));
-        all.then_some(*primary)
-    })
-}
-
-/// Follows a node's log as any local process can.
-struct Follower<'r> {
-    reader: Reader<'r>,
-    cursor: Cursor,
-    ticks: Vec<Tick>,
-}
-
-impl<'r> Follower<'r> {
-    fn new(mapping: &'r RegionMapping) -> Follower<'r> {
-        let reader = Reader::open(mapping.cells()).unwrap();
-        Follower { cursor: reader.cursor(), reader, ticks: Vec::new() }
-    }
-
-    /// Takes all that there is.
-    fn follow(&mut self) {
-        loop {
-            match self.cursor.next(&self.reader) {
-                Next::Tick { tick, .. } => self.ticks.push(tick),
-                Next::CaughtUp => return,
-                Next::Lapped { .. } => panic!("the log is long enough"),
-            }
-        }
-    }
-
-    /// Every tick came once and in the order of the feed's messages, or a gap was declared; returns how many gaps that were.
-    fn gaps(&self) -> usize {
-        let (mut last, mut gaps, mut seen) = (0, 0, HashSet::new());
-        for tick in &self.ticks {
-            let is_taken_over = |state: &FeedState| {
-                state.reason == Reason::TakenOver as u8 || state.reason == Reason::Gap as u8
-            };
-            if tick.payload::<FeedState>().is_some_and(is_taken_over) {
-                gaps += 1;
-                (last, seen) = (0, HashSet::new());
-            } else if usize::from(tick.kind) < Kind::ROWS {
-                assert!(tick.sequence >= last, "{tick:?} came after {last}");
-                last = tick.sequence;
-                assert!(
-                    seen.insert((tick.sequence, tick.kind, tick.instrument, tick.payload)),
-                    "{tick:?} came twice"
-                );
-            }
-        }
-        gaps
-    }
-}
-
-fn is_right(node: &Node, dump: &std::path::Path) {
-    wait_for(&format!("{} is the exchange's book", node.name), || node.is_right(dump).then_some(()));
 }
 
 #[test]

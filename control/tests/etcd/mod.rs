@@ -27,6 +27,9 @@ impl Drop for Process {
 
 pub struct Etcd {
     folder: tempfile::TempDir,
+    /// Where it runs, and what it is called there; `None` = where the test is.
+    netns: Option<String>,
+    host: &'static str,
     ports: [u16; 2],
     pub process: Process,
 }
@@ -38,13 +41,30 @@ impl Etcd {
         let free = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
         let ports = free.each_ref().map(|listener| listener.local_addr().unwrap().port());
         drop(free);
-        let process = Etcd::spawn(&folder, ports);
-        Etcd { folder, ports, process }
+        Etcd::start_at(folder, None, "127.0.0.1", ports)
     }
 
-    fn spawn(folder: &tempfile::TempDir, ports: [u16; 2]) -> Process {
-        let [client, peer] = ports.map(|port| format!("http://127.0.0.1:{port}"));
-        let mut command = Command::new("etcd");
+    /// One in a network namespace that is the test's own, so its ports are free.
+    pub fn start_in(netns: &str, host: &'static str) -> Etcd {
+        Etcd::start_at(tempfile::tempdir().unwrap(), Some(netns.to_owned()), host, [2379, 2380])
+    }
+
+    fn start_at(
+        folder: tempfile::TempDir,
+        netns: Option<String>,
+        host: &'static str,
+        ports: [u16; 2],
+    ) -> Etcd {
+        let process = Etcd::spawn(&folder, netns.as_deref(), host, ports);
+        Etcd { folder, netns, host, ports, process }
+    }
+
+    fn spawn(folder: &tempfile::TempDir, netns: Option<&str>, host: &str, ports: [u16; 2]) -> Process {
+        let [client, peer] = ports.map(|port| format!("http://{host}:{port}"));
+        let mut command = Command::new(if netns.is_some() { "ip" } else { "etcd" });
+        if let Some(netns) = netns {
+            command.args(["netns", "exec", netns, "etcd"]);
+        }
         command.args(["--name", "one", "--data-dir"]).arg(folder.path());
         command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
         command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
@@ -57,7 +77,7 @@ impl Etcd {
     pub fn restart(&mut self) {
         self.process.0.kill().unwrap();
         self.process.0.wait().unwrap();
-        self.process = Etcd::spawn(&self.folder, self.ports);
+        self.process = Etcd::spawn(&self.folder, self.netns.as_deref(), self.host, self.ports);
     }
 
     /// Waits until a key's value begins so.
@@ -77,7 +97,7 @@ impl Etcd {
     }
 
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports[0])
+        format!("http://{}:{}", self.host, self.ports[0])
     }
 }
 
