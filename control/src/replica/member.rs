@@ -195,6 +195,8 @@ impl Member {
                     tracing::info!("was handed the primary's place");
                     if let Err(error) = self.become_primary(term) {
                         tracing::error!("can't take the primary's place: {error}");
+                        self.resign();
+                        self.leadership = Leadership::Follower { leader: None };
                     }
                 } else if self.leads_first {
                     self.lead_first();
