@@ -63,6 +63,7 @@ fn when_the_primary_is_killed_another_goes_on_and_a_reader_of_a_survivor_lacks_n
     assert!(follower.ticks.len() > 5_000, "{}", follower.ticks.len());
     let declared = nodes[second].cluster()["counters"]["gaps"].as_u64().unwrap();
     let gaps = follower.gaps();
+    assert!(follower.restarts.len() <= 1, "it began anew once at most: {:?}", follower.restarts);
     assert_eq!(gaps > 0, declared > 0, "what the log says of {gaps} gaps, the node says of {declared}");
     // The killed one comes back with nothing, and follows.
     let name = nodes[first].name.clone();

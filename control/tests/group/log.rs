@@ -10,12 +10,14 @@ pub struct Follower<'r> {
     reader: Reader<'r>,
     cursor: Cursor,
     pub ticks: Vec<Tick>,
+    /// Where in `ticks` the log began anew: a standby that had more than its new primary forgets all, and is sent an image.
+    pub restarts: Vec<usize>,
 }
 
 impl<'r> Follower<'r> {
     pub fn new(mapping: &'r RegionMapping) -> Follower<'r> {
         let reader = Reader::open(mapping.cells()).unwrap();
-        Follower { cursor: reader.cursor(), reader, ticks: Vec::new() }
+        Follower { cursor: reader.cursor(), reader, ticks: Vec::new(), restarts: Vec::new() }
     }
 
     /// Takes all that there is.
@@ -24,15 +26,18 @@ impl<'r> Follower<'r> {
             match self.cursor.next(&self.reader) {
                 Next::Tick { tick, .. } => self.ticks.push(tick),
                 Next::CaughtUp => return,
-                Next::Lapped { .. } => panic!("the log is long enough"),
+                Next::Lapped { .. } => self.restarts.push(self.ticks.len()),
             }
         }
     }
 
-    /// Every tick came once and in the order of the feed's messages, or a gap was declared; returns how many gaps that were.
+    /// Every tick came once and in the order of the feed's messages, or a gap was declared, or the log began anew; returns how many gaps that were.
     pub fn gaps(&self) -> usize {
         let (mut last, mut gaps, mut seen) = (0, 0, HashSet::new());
-        for tick in &self.ticks {
+        for (index, tick) in self.ticks.iter().enumerate() {
+            if self.restarts.contains(&index) {
+                (last, seen) = (0, HashSet::new());
+            }
             let is_taken_over = |state: &FeedState| {
                 state.reason == Reason::TakenOver as u8 || state.reason == Reason::Gap as u8
             };
