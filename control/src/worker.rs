@@ -152,7 +152,12 @@ impl WorkerHandle {
                 return *waiting = Some((turn, since));
             }
             Turn::TakeOver(writer, _) => {
+                let (waited, began) = (since.elapsed(), Instant::now());
                 let (feeds, writer) = worker.take_over(writer);
+                tracing::debug!(
+                    "goes on in the group's region: {waited:?} to come level, {:?} to take over",
+                    began.elapsed()
+                );
                 Turned { writer, feeds }
             }
             Turn::GiveUp(shadow) => {

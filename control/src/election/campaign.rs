@@ -1,31 +1,19 @@
-//! A node in etcd: looks who leads, stands for it, and keeps the lease.
+//! A node in etcd: looks who leads, stands for it, keeps its lease, and names its successor.
 
-use super::{Candidacy, ElectionError, Leader, Leadership, Wishes};
+use super::store::{ANSWER_MAX, Kept, Lease, Standing, Store};
+use super::{Candidacy, ElectionError, Leader, Leadership, Request, Wishes};
 use crate::config::EtcdConfig;
 use dataplane::time::{Clock, NS_PER_S};
 use drivers::clock::SystemClock;
-use etcd_client::{Client, Compare, CompareOp, EventType, PutOptions, Txn, TxnOp, WatchOptions};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// The longest that anything but a stream is waited for.
-const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// Between two attempts to reach etcd: it doubles from the least to the most.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// Candidates begin at different times, so that one of them is mostly alone.
 const STAGGER_MAX_MS: u64 = 30;
-
-/// What etcd holds of the group.
-struct Standing {
-    leader: Option<Leader>,
-    successor: Option<String>,
-    /// The latest term, 0 = none yet, and the revision of its key.
-    term: u64,
-    term_revision: i64,
-    revision: i64,
-}
 
 pub struct Campaign {
     config: EtcdConfig,
@@ -33,17 +21,25 @@ pub struct Campaign {
     address: String,
     shown: watch::Sender<Leadership>,
     wished: watch::Receiver<Wishes>,
-    resigned: mpsc::Receiver<Option<String>>,
-    client: Option<Client>,
-    /// The lease of this node while it leads or stands.
-    lease: Option<i64>,
+    requests: mpsc::Receiver<Request>,
+    /// A lease that may be there still, and that nobody must wait for.
+    lost: Option<i64>,
     /// Since when nobody has been leading; `None` = somebody does, or it is not known.
     vacant_since_ns: Option<u64>,
+    backoff: Duration,
     ended: bool,
 }
 
 fn now_ns() -> u64 {
     SystemClock.monotonic_ns()
+}
+
+/// What this node has in etcd as long as it is reached.
+struct Session {
+    store: Store,
+    lease: Lease,
+    /// When the lease is to be renewed.
+    renew_at: Instant,
 }
 
 impl Campaign {
@@ -53,7 +49,7 @@ impl Campaign {
         address: &str,
         shown: watch::Sender<Leadership>,
         wished: watch::Receiver<Wishes>,
-        resigned: mpsc::Receiver<Option<String>>,
+        requests: mpsc::Receiver<Request>,
     ) -> Campaign {
         Campaign {
             config: config.clone(),
@@ -61,35 +57,53 @@ impl Campaign {
             address: address.to_owned(),
             shown,
             wished,
-            resigned,
-            client: None,
-            lease: None,
+            requests,
+            lost: None,
             vacant_since_ns: None,
+            backoff: BACKOFF_MIN,
             ended: false,
         }
     }
 
     /// Takes part until the node's end of the channels is gone; then gives the lease back.
     pub async fn live(mut self) {
-        let mut backoff = BACKOFF_MIN;
         while !self.ended {
-            match self.take_part().await {
-                Ok(()) => backoff = BACKOFF_MIN,
-                Err(error) => {
-                    self.lose(&error);
-                    self.pause(backoff).await;
-                    backoff = (backoff * 2).min(BACKOFF_MAX);
-                }
+            if let Err(error) = self.reach().await {
+                tracing::warn!("{error}");
+                self.vacant_since_ns = None;
+                self.show(Leadership::Unknown { why: error.to_string() });
+                self.pause().await;
             }
         }
+    }
+
+    /// Takes part as long as etcd is reached, and the lease holds.
+    async fn reach(&mut self) -> Result<(), ElectionError> {
+        let mut store = Store::connect(&self.config).await?;
+        if let Some(lease) = self.lost.take() {
+            let _ = store.revoke(lease).await;
+        }
+        let lease = self.grant(&mut store).await?;
+        let mut session = Session { store, lease, renew_at: Instant::now() + self.renew_interval() };
+        while !self.ended {
+            self.take_part(&mut session).await?;
+            self.backoff = BACKOFF_MIN;
+        }
+        session.store.revoke(session.lease.id).await
+    }
+
+    async fn grant(&mut self, store: &mut Store) -> Result<Lease, ElectionError> {
+        let lease = store.grant(self.config.lease_ttl_s, &self.node, &self.address).await?;
+        self.lost = Some(lease.id);
+        Ok(lease)
     }
 
     fn ttl_ns(&self) -> u64 {
         u64::from(self.config.lease_ttl_s) * NS_PER_S
     }
 
-    fn key(&self, name: &str) -> String {
-        format!("tickplane/{}/{name}", self.config.group)
+    fn renew_interval(&self) -> Duration {
+        Duration::from_nanos(self.ttl_ns() / 5)
     }
 
     fn show(&self, leadership: Leadership) {
@@ -102,264 +116,226 @@ impl Campaign {
         });
     }
 
-    /// etcd can't be asked, or the lease is gone.
-    fn lose(&mut self, error: &ElectionError) {
-        tracing::warn!("{error}");
-        (self.client, self.vacant_since_ns) = (None, None);
-        self.show(Leadership::Unknown { why: error.to_string() });
-    }
-
-    /// Waits, but not longer than the node lives.
-    async fn pause(&mut self, time: Duration) {
-        tokio::select! {
-            resigned = self.resigned.recv() => self.ended |= resigned.is_none(),
-            () = sleep(time) => {}
+    /// Waits before etcd is asked again, but not longer than the node lives.
+    async fn pause(&mut self) {
+        let until = Instant::now() + self.backoff;
+        self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+        loop {
+            tokio::select! {
+                request = self.requests.recv() => match request {
+                    Some(request) => request.refuse(),
+                    None => {
+                        self.ended = true;
+                        return;
+                    }
+                },
+                () = sleep_until(until) => return,
+            }
         }
-    }
-
-    fn silent(&self) -> ElectionError {
-        ElectionError::Silent { endpoints: self.config.endpoints.join(", ") }
-    }
-
-    fn failed(&self, error: &etcd_client::Error) -> ElectionError {
-        ElectionError::Etcd { endpoints: self.config.endpoints.join(", "), cause: error.to_string() }
-    }
-
-    /// An answer of etcd's, in time.
-    async fn answer<T>(
-        &self,
-        asked: impl Future<Output = Result<T, etcd_client::Error>>,
-    ) -> Result<T, ElectionError> {
-        let answer = timeout(ANSWER_MAX, asked).await.map_err(|_| self.silent())?;
-        answer.map_err(|error| self.failed(&error))
-    }
-
-    async fn client(&mut self) -> Result<Client, ElectionError> {
-        if self.client.is_none() {
-            self.client = Some(self.answer(Client::connect(&self.config.endpoints, None)).await?);
-        }
-        Ok(self.client.clone().expect("it was made just now"))
     }
 
     /// One look at who leads, and what follows of it: returns when that may have changed.
-    async fn take_part(&mut self) -> Result<(), ElectionError> {
-        let mut client = self.client().await?;
-        if let Some(lease) = self.lease.take() {
-            // One that was lost on the way: nobody must wait for it.
-            let _ = timeout(ANSWER_MAX, client.lease_revoke(lease)).await;
-        }
-        let standing = self.look(&mut client).await?;
+    async fn take_part(&mut self, session: &mut Session) -> Result<(), ElectionError> {
+        let standing = session.store.look().await?;
         match &standing.leader {
+            Some(leader) if standing.leader_lease == session.lease.id => {
+                self.vacant_since_ns = None;
+                self.lead(session, leader, &standing).await
+            }
             Some(leader) => {
                 self.vacant_since_ns = None;
                 self.show(Leadership::Follower { leader: Some(leader.clone()) });
-                self.wait_for_change(&mut client, standing.revision, None).await
+                self.wait_for_change(session, standing.revision, None).await
             }
             None => {
                 self.show(Leadership::Follower { leader: None });
                 let since_ns = *self.vacant_since_ns.get_or_insert_with(now_ns);
                 match self.wait_before_standing(&standing, since_ns) {
-                    Some(Duration::ZERO) => self.stand(&mut client, &standing).await,
-                    wait => self.wait_for_change(&mut client, standing.revision, wait).await,
+                    Some(Duration::ZERO) => self.stand(session, &standing).await,
+                    wait => self.wait_for_change(session, standing.revision, wait).await,
                 }
             }
         }
-    }
-
-    async fn look(&self, client: &mut Client) -> Result<Standing, ElectionError> {
-        let keys = [self.key("leader"), self.key("term"), self.key("successor")];
-        let [leader_key, term_key, successor_key] = keys.each_ref();
-        let gets = keys.each_ref().map(|key| TxnOp::get(key.as_str(), None));
-        let response = self.answer(client.txn(Txn::new().and_then(gets))).await?;
-        let mut standing = Standing {
-            leader: None,
-            successor: None,
-            term: 0,
-            term_revision: 0,
-            revision: response.header().map_or(0, |header| header.revision()),
-        };
-        for response in response.op_responses() {
-            let etcd_client::TxnOpResponse::Get(response) = response else { continue };
-            for found in response.kvs() {
-                let value = String::from_utf8_lossy(found.value()).into_owned();
-                let key = String::from_utf8_lossy(found.key()).into_owned();
-                let foreign = || ElectionError::Foreign { key: key.clone(), value: value.clone() };
-                if key == *leader_key {
-                    let leader = match value.lines().collect::<Vec<_>>()[..] {
-                        [node, address, term] => term.parse().ok().map(|term| Leader {
-                            node: node.to_owned(),
-                            address: address.to_owned(),
-                            term,
-                        }),
-                        _ => None,
-                    };
-                    standing.leader = Some(leader.ok_or_else(foreign)?);
-                } else if key == *term_key {
-                    standing.term = value.parse().map_err(|_| foreign())?;
-                    standing.term_revision = found.mod_revision();
-                } else if key == *successor_key {
-                    standing.successor = Some(value);
-                }
-            }
-        }
-        Ok(standing)
     }
 
     /// How long this node lets others go first; `None` = it does not stand at all.
     fn wait_before_standing(&self, standing: &Standing, since_ns: u64) -> Option<Duration> {
-        let wishes = *self.wished.borrow();
-        let is_successor = standing.successor.as_ref().map(|successor| *successor == self.node);
-        let patience_ns = match (wishes.candidacy, is_successor) {
-            (Candidacy::No, _) | (_, Some(false)) => return None,
-            (Candidacy::Last, None) if standing.term != 0 => 3 * self.ttl_ns(),
+        let patience_ns = match self.wished.borrow().candidacy {
+            // Until a leader that is about to go has gone, nobody else can lead.
+            _ if standing.is_leaving => return None,
+            Candidacy::No => return None,
+            Candidacy::Last if standing.term != 0 => 3 * self.ttl_ns(),
             _ => 0,
         };
         Some(Duration::from_nanos(patience_ns.saturating_sub(now_ns() - since_ns)))
     }
 
-    /// Waits until one of the group's keys, or this node's wishes, change, or for `most`.
+    /// Waits until one of the group's keys, or this node's wishes, change, or for `most`; the lease is kept meanwhile.
     async fn wait_for_change(
         &mut self,
-        client: &mut Client,
+        session: &mut Session,
         revision: i64,
         most: Option<Duration>,
     ) -> Result<(), ElectionError> {
-        let options = WatchOptions::new().with_prefix().with_start_revision(revision + 1);
-        let mut changes = self.answer(client.watch(self.key(""), Some(options))).await?;
+        let mut changes = session.store.watch(revision).await?;
         // A connection that is cut says nothing: look again from time to time.
         let most = most.unwrap_or(Duration::MAX).min(Duration::from_nanos(self.ttl_ns()));
-        let deadline = tokio::time::Instant::now() + most;
+        let deadline = Instant::now() + most;
         loop {
             tokio::select! {
                 change = changes.message() => {
-                    let Some(change) = change.map_err(|error| self.failed(&error))? else { return Ok(()) };
-                    let gone = |event: &etcd_client::Event| event.event_type() == EventType::Delete;
-                    if change.canceled() || change.events().iter().any(|event| gone(event) || self.is_news(event)) {
+                    if session.store.is_news(change)? {
                         return Ok(());
                     }
                 }
+                // What it is fit for matters only where nobody leads.
                 wished = self.wished.changed() => {
                     self.ended |= wished.is_err();
-                    return Ok(());
-                }
-                resigned = self.resigned.recv() => {
-                    // A node that does not lead has nothing to give up.
-                    self.ended |= resigned.is_none();
-                    return Ok(());
-                }
-                () = tokio::time::sleep_until(deadline) => return Ok(()),
-            }
-        }
-    }
-
-    fn is_news(&self, event: &etcd_client::Event) -> bool {
-        event.kv().is_some_and(|kv| kv.key() == self.key("leader").as_bytes())
-    }
-
-    /// Stands for the leadership, and leads if it is won.
-    async fn stand(&mut self, client: &mut Client, standing: &Standing) -> Result<(), ElectionError> {
-        let stagger_ms =
-            if standing.successor.is_some() { 0 } else { SystemClock.unix_ns() / 1_000 % STAGGER_MAX_MS };
-        sleep(Duration::from_millis(stagger_ms)).await;
-        let heard = self.wished.borrow().heard;
-        let term = standing.term.max(heard).checked_add(1).ok_or(ElectionError::TermsAreOut)?;
-        // The lease counts from before it was asked for.
-        let asked_ns = now_ns();
-        let granted = self.answer(client.lease_grant(i64::from(self.config.lease_ttl_s), None)).await?;
-        self.lease = Some(granted.id());
-        let ttl_ns = (granted.ttl().max(0) as u64).min(u64::from(self.config.lease_ttl_s)) * NS_PER_S;
-        let (leader, count) = (self.key("leader"), self.key("term"));
-        let value = format!("{}\n{}\n{term}", self.node, self.address);
-        let held = Some(PutOptions::new().with_lease(granted.id()));
-        let txn = Txn::new()
-            .when([
-                Compare::version(leader.as_str(), CompareOp::Equal, 0),
-                Compare::mod_revision(count.as_str(), CompareOp::Equal, standing.term_revision),
-            ])
-            .and_then([TxnOp::put(leader, value, held), TxnOp::put(count, term.to_string(), None)]);
-        if !self.answer(client.txn(txn)).await?.succeeded() {
-            // Another one was faster: the lease is given back with the next look.
-            return Ok(());
-        }
-        tracing::info!("leads the group with term {term}");
-        self.vacant_since_ns = None;
-        self.show(Leadership::Leader { term, until_ns: asked_ns + ttl_ns });
-        self.keep(client, granted.id(), term, asked_ns, ttl_ns).await
-    }
-
-    /// Keeps the lease until it is given up, or runs out.
-    async fn keep(
-        &mut self,
-        client: &mut Client,
-        lease: i64,
-        term: u64,
-        asked_ns: u64,
-        ttl_ns: u64,
-    ) -> Result<(), ElectionError> {
-        let leader = self.key("leader");
-        let mut until_ns = asked_ns + ttl_ns;
-        let interval = Duration::from_nanos(self.ttl_ns() / 5);
-        loop {
-            tokio::select! {
-                resigned = self.resigned.recv() => {
-                    self.ended |= resigned.is_none();
-                    return self.give_up(client, lease, resigned.flatten()).await;
-                }
-                () = sleep(interval) => {}
-            }
-            let asked_ns = now_ns();
-            let left = Duration::from_nanos(until_ns.saturating_sub(asked_ns));
-            // An answer that does not come costs an attempt, not the lease: there is time for another.
-            let most = left.min(ANSWER_MAX).min(interval * 2);
-            let renewed = timeout(most, renew(client, lease, &leader)).await;
-            // What comes too late, as after a pause, revives nothing: the node may have found itself expired meanwhile.
-            if now_ns() >= until_ns {
-                return Err(ElectionError::Expired);
-            }
-            match renewed {
-                Ok(Ok(true)) => {
-                    let before_ns = std::mem::replace(&mut until_ns, asked_ns + ttl_ns);
-                    self.show(Leadership::Leader { term, until_ns });
-                    if now_ns() >= before_ns {
-                        return Err(ElectionError::Expired);
+                    if self.ended || self.vacant_since_ns.is_some() {
+                        return Ok(());
                     }
                 }
-                Ok(Ok(false)) => return Err(ElectionError::Taken),
-                Ok(Err(error)) => tracing::debug!("the lease was not renewed: {error}"),
-                Err(_) => tracing::debug!("the lease was not renewed in time"),
+                request = self.requests.recv() => match request {
+                    // A node that does not lead has nothing to give up.
+                    Some(request) => request.refuse(),
+                    None => {
+                        self.ended = true;
+                        return Ok(());
+                    }
+                },
+                () = sleep_until(session.renew_at) => drop(self.renew(session, false).await?),
+                () = sleep_until(deadline) => return Ok(()),
             }
         }
     }
 
-    async fn give_up(
+    /// Renews the lease. An answer that does not come costs an attempt (`None`), not the lease: there is time for another.
+    async fn renew(&self, session: &mut Session, leads: bool) -> Result<Option<Kept>, ElectionError> {
+        let Session { store, lease, renew_at } = session;
+        let interval = self.renew_interval();
+        *renew_at = Instant::now() + interval;
+        let before_ns = lease.until_ns;
+        let left = Duration::from_nanos(before_ns.saturating_sub(now_ns()));
+        let renewed = timeout(left.min(ANSWER_MAX).min(interval * 2), store.renew(lease, leads)).await;
+        // What comes too late, as after a pause, revives nothing: the node may have found itself expired meanwhile.
+        if now_ns() >= before_ns {
+            return Err(ElectionError::Expired);
+        }
+        match renewed {
+            Ok(Ok(Kept::No)) => Err(ElectionError::Taken),
+            Ok(Ok(kept)) => Ok(Some(kept)),
+            Ok(Err(error)) => {
+                tracing::debug!("the lease was not renewed: {error}");
+                Ok(None)
+            }
+            Err(_) => {
+                tracing::debug!("the lease was not renewed in time");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Stands for the leadership; the next look tells whether it is won.
+    async fn stand(&mut self, session: &mut Session, standing: &Standing) -> Result<(), ElectionError> {
+        sleep(Duration::from_millis(SystemClock.unix_ns() / 1_000 % STAGGER_MAX_MS)).await;
+        let heard = self.wished.borrow().heard;
+        let term = standing.term.max(heard).checked_add(1).ok_or(ElectionError::TermsAreOut)?;
+        let leader = Leader { node: self.node.clone(), address: self.address.clone(), term };
+        // If another one was faster, the next look finds that one.
+        session.store.claim(&leader, session.lease.id, standing).await.map(drop)
+    }
+
+    /// Leads until it gives that up, or the lease runs out. As a successor it waits until the predecessor has gone, if that
+    /// one does not tell it sooner.
+    async fn lead(
         &mut self,
-        client: &mut Client,
-        lease: i64,
-        successor: Option<String>,
+        session: &mut Session,
+        leader: &Leader,
+        standing: &Standing,
     ) -> Result<(), ElectionError> {
+        let term = leader.term;
+        let mut waits = standing.is_leaving;
+        tracing::info!("{} the group with term {term}", if waits { "is named to lead" } else { "leads" });
+        self.show(Leadership::of(term, session.lease.until_ns, waits));
+        let mut changes = if waits { session.store.watch(standing.revision).await.ok() } else { None };
+        loop {
+            let change = async {
+                match &mut changes {
+                    Some(changes) => changes.message().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                request = self.requests.recv() => match request {
+                    Some(Request::HandOver { to, answer }) if !answer.is_closed() => {
+                        let named = self.name_successor(session, leader, &to).await;
+                        let is_named = named.is_ok();
+                        // Whoever asked may be gone.
+                        let _ = answer.send(named);
+                        if is_named {
+                            return self.leave(session).await;
+                        }
+                        // If it was done all the same, the renewal tells.
+                        session.renew_at = Instant::now();
+                        continue;
+                    }
+                    Some(Request::HandOver { .. }) => continue,
+                    Some(Request::Resign) => return self.give_up(session).await,
+                    None => {
+                        self.ended = true;
+                        return Ok(());
+                    }
+                },
+                // Whatever it is: the renewal tells.
+                _ = change => changes = None,
+                () = sleep_until(session.renew_at) => {}
+            }
+            if let Some(Kept::Yes { is_leaving }) = self.renew(session, true).await? {
+                waits &= is_leaving;
+                self.show(Leadership::of(term, session.lease.until_ns, waits));
+            }
+        }
+    }
+
+    /// Makes another node the leader, with the whole lease before it in which this one has to go.
+    async fn name_successor(
+        &mut self,
+        session: &mut Session,
+        leader: &Leader,
+        to: &str,
+    ) -> Result<(), ElectionError> {
+        if self.renew(session, true).await?.is_none() {
+            return Err(ElectionError::Silent { endpoints: self.config.endpoints.join(", ") });
+        }
+        self.show(Leadership::Leader { term: leader.term, until_ns: session.lease.until_ns });
+        session.store.name_successor(to, leader, session.lease.id).await
+    }
+
+    /// The successor is named, so the lease is renewed no more: until it ends, or is given up, this node is the primary still.
+    async fn leave(&mut self, session: &mut Session) -> Result<(), ElectionError> {
+        let end = Instant::now() + Duration::from_nanos(session.lease.until_ns.saturating_sub(now_ns()));
+        loop {
+            tokio::select! {
+                request = self.requests.recv() => match request {
+                    Some(Request::Resign) => break,
+                    Some(request) => request.refuse(),
+                    None => {
+                        self.ended = true;
+                        return Ok(());
+                    }
+                },
+                () = sleep_until(end) => break,
+            }
+        }
+        self.give_up(session).await
+    }
+
+    async fn give_up(&mut self, session: &mut Session) -> Result<(), ElectionError> {
         // From here on it does not lead, whether etcd hears of it or not.
         self.show(Leadership::Follower { leader: None });
-        self.lease = None;
-        let Some(successor) = successor else {
-            return self.answer(client.lease_revoke(lease)).await.map(drop);
-        };
-        // In one step, and with the same lease, which then runs out: for so long others let the successor go first.
-        let (leader, held) = (self.key("leader"), Some(PutOptions::new().with_lease(lease)));
-        let txn = Txn::new()
-            .when([Compare::lease(leader.as_str(), CompareOp::Equal, lease)])
-            .and_then([TxnOp::put(self.key("successor"), successor, held), TxnOp::delete(leader, None)]);
-        self.answer(client.txn(txn)).await.map(drop)
+        session.store.revoke(session.lease.id).await?;
+        session.lease = self.grant(&mut session.store).await?;
+        session.renew_at = Instant::now() + self.renew_interval();
+        Ok(())
     }
-}
-
-/// Renews a lease; false = etcd knows of none, or it does not hold the leader's key any more: both can be taken away by hand.
-async fn renew(client: &mut Client, lease: i64, leader: &str) -> Result<bool, etcd_client::Error> {
-    match client.lease_keep_alive(lease).await {
-        Ok(_) => {}
-        // Nothing else fails so here: the request's channel is made in that call.
-        Err(etcd_client::Error::LeaseKeepAliveError(_)) => return Ok(false),
-        Err(error) => return Err(error),
-    }
-    let held = Txn::new().when([Compare::lease(leader, CompareOp::Equal, lease)]);
-    Ok(client.txn(held).await?.succeeded())
 }

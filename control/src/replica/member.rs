@@ -2,7 +2,7 @@
 
 mod ordered;
 
-use super::hand_over::{HandOver, Step};
+use super::hand_over::{Asked, HandOver, Step};
 use super::link::LinkSetup;
 use super::orders::{Answer, OrderError, Waiting};
 use super::primary::PrimaryGroup;
@@ -126,6 +126,8 @@ pub struct Member {
     leadership: Leadership,
     /// Becomes the primary as soon as no peer turns out to be it: a node that is configured as the primary, at its start.
     leads_first: bool,
+    /// A hand-over that was ordered, of a primary that goes on until etcd has named the successor.
+    asked: Option<Asked>,
     awaited: Option<Awaited>,
     orders: Waiting,
     promotions: u64,
@@ -162,6 +164,7 @@ impl Member {
             side: Some(Side::Standby(side)),
             lead,
             leadership: Leadership::Follower { leader: None },
+            asked: None,
             awaited: None,
             orders,
             promotions: 0,
@@ -182,10 +185,18 @@ impl Member {
     fn advance(&mut self, now_ns: u64) {
         match self.side.as_mut().expect("it changes within a call only") {
             Side::Standby(side) => {
-                if let Some(term) = side.standby().handed_over() {
+                let handed_over = side.standby().handed_over();
+                // Whoever hands it over has named this node in etcd before, which may be heard of a little later.
+                let is_named = |term: &u64| {
+                    self.lead.as_ref().is_none_or(|lead| lead.election.is_none())
+                        || self.leadership.term_at(now_ns) == Some(*term)
+                };
+                if let Some(term) = handed_over.filter(is_named) {
                     tracing::info!("was handed the primary's place");
                     if let Err(error) = self.become_primary(term) {
                         tracing::error!("can't take the primary's place: {error}");
+                        self.resign();
+                        self.leadership = Leadership::Follower { leader: None };
                     }
                 } else if self.leads_first {
                     self.lead_first();
@@ -199,6 +210,8 @@ impl Member {
                          now on; if no node is the primary, promote one"
                     );
                     self.step_down(later);
+                } else {
+                    self.advance_asked(now_ns);
                 }
             }
             Side::HandingOver(_) => self.advance_hand_over(now_ns),
@@ -230,19 +243,20 @@ impl Member {
         if election.leadership.has_changed().unwrap_or(false) {
             self.leadership = election.leadership.borrow_and_update().clone();
             tracing::debug!("election: {:?}", self.leadership);
-            if let Leadership::Leader { until_ns, .. } = self.leadership {
+            if let Leadership::Leader { until_ns, .. } | Leadership::Successor { until_ns, .. } =
+                self.leadership
+            {
                 worker.lease_until(until_ns);
             }
         }
-        let leads = match self.leadership {
-            Leadership::Leader { term, until_ns } if now_ns < until_ns => Some(term),
-            _ => None,
-        };
+        let leads = self.leadership.term_at(now_ns);
         match (self.side.as_mut().expect("it changes within a call only"), leads) {
+            // The predecessor is the primary still, and says when it is not.
+            (Side::Standby(_), Some(_)) if matches!(self.leadership, Leadership::Successor { .. }) => {}
             (Side::Standby(_), Some(term)) => {
                 if let Err(error) = self.become_primary(term) {
                     tracing::error!("is to lead, and can't: {error}");
-                    self.resign(None);
+                    self.resign();
                     // It must not try again with the same term.
                     self.leadership = Leadership::Follower { leader: None };
                 }
@@ -267,9 +281,9 @@ impl Member {
         }
     }
 
-    fn resign(&self, successor: Option<String>) {
+    fn resign(&self) {
         if let Some(election) = self.election() {
-            election.resign(successor);
+            election.resign();
         }
     }
 
@@ -351,6 +365,9 @@ impl Member {
         let Some(Side::Primary(group)) = self.side.take() else { unreachable!("only a primary steps down") };
         let term = group.term();
         drop(group);
+        if let Some(asked) = self.asked.take() {
+            let _ = asked.answer.send(Err(OrderError::NotPrimary));
+        }
         let lead = self.lead.as_mut().expect("a primary has a worker");
         lead.give_up();
         let follower = lead.given_up();
@@ -447,8 +464,12 @@ impl Round for Member {
         if now_ns.saturating_sub(self.looked_ns) >= VIEW_INTERVAL_NS {
             self.looked_ns = now_ns;
             self.wish();
-            if let (Side::Standby(_), Some(lead)) = (self.side.as_mut().expect("as above"), &self.lead) {
-                // Whoever looks for the primary here does not find it: the next candidate is asked then.
+            let is_standby = matches!(self.side, Some(Side::Standby(_)));
+            if let Some(lead) =
+                self.lead.as_ref().filter(|_| is_standby && self.leadership.term_at(now_ns).is_none())
+            {
+                // Whoever looks for the primary here does not find it: the next candidate is asked then. A successor's standbys may
+                // be there already, and wait.
                 while lead.listener.accept().is_ok() {}
             }
             self.show();

@@ -50,6 +50,8 @@ pub enum OrderError {
     Busy,
     #[error("`{0}` did not get all updates in time: this node is still the primary")]
     NotDrained(String),
+    #[error("`{0}` could not be named in etcd: {1}; this node is still the primary")]
+    NotNamed(String, String),
     #[error("`{0}` was handed the primary's place, and did not take it in time: see `tickplane cluster`")]
     NotTaken(String),
     #[error("[replica] peers: {0}")]

@@ -147,8 +147,10 @@ impl Peer {
         self.primary.status().later_term
     }
 
-    pub fn has_all(&self) -> bool {
-        self.connection.is_some() && self.primary.has_all()
+    /// Whether it has been heard since then, and has everything below `upto`.
+    pub fn has_said(&self, upto: u64, since_ns: u64) -> bool {
+        let is_heard = self.connection.as_ref().is_some_and(|connection| connection.heard_ns > since_ns);
+        is_heard && self.primary.status().acknowledged >= upto
     }
 
     /// Makes the peer the primary of `term`; false = it lacks something still.

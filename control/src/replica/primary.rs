@@ -64,6 +64,11 @@ impl PrimaryGroup {
         self.lineage.term
     }
 
+    /// Everything below can be read.
+    pub fn tail(&self) -> u64 {
+        self.reader.tail()
+    }
+
     pub fn peer(&mut self, name: &str) -> Option<&mut Peer> {
         self.peers.iter_mut().find(|peer| peer.config.name == name)
     }

@@ -9,12 +9,13 @@ use drivers::clock::SystemClock;
 use drivers::tcp_link::{Channel, Identity, LinkError as TcpLinkError};
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::time::Duration;
 
 /// The time between two attempts to connect: it doubles from the least to the most.
 const BACKOFF_MIN_NS: u64 = 10 * NS_PER_MS;
 const BACKOFF_MAX_NS: u64 = 1_000 * NS_PER_MS;
-/// A machine that is gone does not answer; nothing else is done meanwhile.
+/// A machine that is gone does not answer.
 const CONNECT_MAX: Duration = Duration::from_millis(250);
 
 /// A node that may be the primary.
@@ -46,6 +47,8 @@ pub struct StandbySide {
     linked: StandbyLink,
     heard_ns: u64,
     candidates: Vec<Candidate>,
+    /// The attempt to connect that is under way.
+    attempt: Option<Receiver<io::Result<Channel>>>,
     /// The one that is asked, or was asked last.
     asked: usize,
     /// Candidates that were asked in vain since the last connection on which a primary spoke.
@@ -63,6 +66,7 @@ impl StandbySide {
             links,
             heard_ns: 0,
             candidates,
+            attempt: None,
             asked: 0,
             in_vain: 0,
             retry_ns: 0,
@@ -97,6 +101,8 @@ impl StandbySide {
         if candidates != self.candidates {
             self.linked.disconnect();
             self.candidates = candidates;
+            // It ends by itself, and nobody takes what comes of it.
+            self.attempt = None;
             (self.asked, self.in_vain, self.retry_ns, self.backoff_ns) = (0, 0, 0, BACKOFF_MIN_NS);
             self.error.clear();
         }
@@ -110,10 +116,19 @@ impl StandbySide {
                 1
             });
         }
-        if now_ns < self.retry_ns || self.candidates.is_empty() {
-            return 0;
-        }
-        if let Err(error) = self.connect() {
+        let attempted = match &self.attempt {
+            None if now_ns < self.retry_ns || self.candidates.is_empty() => return 0,
+            None => self.attempt(),
+            Some(attempt) => match attempt.try_recv() {
+                Err(TryRecvError::Empty) => return 0,
+                Err(TryRecvError::Disconnected) => {
+                    self.take(Err(io::Error::other("the attempt ended by itself")))
+                }
+                Ok(connected) => self.take(connected),
+            },
+        };
+        if let Err(error) = attempted {
+            self.attempt = None;
             self.lose(format!("no connection: {error}"));
         }
         1
@@ -143,10 +158,23 @@ impl StandbySide {
         Ok(received)
     }
 
-    fn connect(&mut self) -> Result<(), LinkError> {
-        let candidate = &self.candidates[self.asked];
-        let channel = candidate.connect(self.links.identity(), CONNECT_MAX).map_err(TcpLinkError::from)?;
-        self.linked.connect(channel)?;
+    /// Begins to connect, in a thread of its own: a name that no server resolves, or a machine that is gone, takes its time.
+    fn attempt(&mut self) -> Result<(), LinkError> {
+        let (sender, attempt) = mpsc::channel();
+        let (candidate, identity) = (self.candidates[self.asked].clone(), self.links.identity().cloned());
+        let connect = move || {
+            // Whoever wanted it may look elsewhere by now.
+            let _ = sender.send(candidate.connect(identity.as_ref(), CONNECT_MAX));
+        };
+        let thread = std::thread::Builder::new().name("connect".to_owned()).spawn(connect);
+        thread.map_err(TcpLinkError::from)?;
+        self.attempt = Some(attempt);
+        Ok(())
+    }
+
+    fn take(&mut self, connected: io::Result<Channel>) -> Result<(), LinkError> {
+        self.attempt = None;
+        self.linked.connect(connected.map_err(TcpLinkError::from)?)?;
         self.heard_ns = SystemClock.monotonic_ns();
         Ok(())
     }

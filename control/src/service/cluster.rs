@@ -35,7 +35,9 @@ fn refusal(error: &OrderError) -> Status {
     match error {
         OrderError::NoSuchPeer(_) => Status::not_found(text),
         OrderError::Peers(_) => Status::invalid_argument(text),
-        OrderError::NotDrained(_) | OrderError::NotTaken(_) => Status::aborted(text),
+        OrderError::NotDrained(_) | OrderError::NotNamed(..) | OrderError::NotTaken(_) => {
+            Status::aborted(text)
+        }
         OrderError::Term(_) => Status::internal(text),
         OrderError::Stopping => Status::unavailable(text),
         _ => Status::failed_precondition(text),

@@ -2,7 +2,9 @@
 
 #![allow(dead_code, reason = "not every test that has a group needs all of this")]
 
-use crate::process::{Process, field, start_node, tickplane, wait_for};
+pub mod log;
+
+use crate::process::{Process, field, start_node_in, tickplane_in, wait_for};
 use dataplane::cache::reader::{Reader, State};
 use dataplane::cache::tick::Quote;
 use dataplane::time::Clock;
@@ -22,10 +24,13 @@ pub struct Rig {
     pub groups: [String; 2],
     /// What the feed speaks, on how many lines, and what else its section says.
     pub feed: (&'static str, usize, &'static str),
+    /// What the name of each node's network namespace begins with; `None` = all are where the test is.
+    pub netns: Option<String>,
 }
 
 pub struct Node {
     pub name: String,
+    netns: Option<String>,
     pub process: Process,
     pub server: String,
     /// The line by which it said that it runs.
@@ -38,7 +43,21 @@ impl Rig {
         let process = std::process::id() * 8 + number;
         let groups = [0, 1]
             .map(|line| format!("239.253.{}.{}:26477", process >> 7 & 0xff, (process & 0x7f) << 1 | line));
-        Rig { folder: tempfile::tempdir().unwrap(), groups, feed: ("itch50", 2, "orders_max = 100000") }
+        Rig {
+            folder: tempfile::tempdir().unwrap(),
+            groups,
+            feed: ("itch50", 2, "orders_max = 100000"),
+            netns: None,
+        }
+    }
+
+    fn netns_of(&self, name: &str) -> Option<String> {
+        self.netns.as_ref().map(|netns| format!("{netns}{name}"))
+    }
+
+    /// What an exchange and nodes take for their lines.
+    fn interface(&self) -> &'static str {
+        if self.netns.is_some() { "eth0" } else { "127.0.0.1" }
     }
 
     pub fn start(&self, name: &str, log_ticks: u64, replica: &str) -> Node {
@@ -46,19 +65,20 @@ impl Rig {
         std::fs::create_dir_all(&folder).unwrap();
         let (region, state) = (folder.join("region"), folder.join("state"));
         let (protocol, lines, more) = self.feed;
+        let (netns, interface) = (self.netns_of(name), self.interface());
         let line = |(name, group): (&str, &String)| {
             format!("[[feeds.lines]]\nname = \"{name}\"\nport = \"lo\"\ngroup = \"{group}\"\n")
         };
         let lines: String = ["A", "B"].into_iter().zip(&self.groups).take(lines).map(line).collect();
         let text = format!(
             "node = \"{name}\"\n[region]\npath = {region:?}\ninstruments_max = 16384\nlog_ticks = {log_ticks}\n\
-             [worker]\nvalid_for_ms = 1000\n[[ports]]\nname = \"lo\"\nkind = \"udp\"\ninterface = \"127.0.0.1\"\n\
+             [worker]\nvalid_for_ms = 1000\n[[ports]]\nname = \"lo\"\nkind = \"udp\"\ninterface = \"{interface}\"\n\
              [[feeds]]\nname = \"feed\"\nprotocol = \"{protocol}\"\n{more}\n{lines}[grpc]\nlisten = \"127.0.0.1:0\"\n\
              [metrics]\nlisten = \"127.0.0.1:0\"\n[replica]\nstate = {state:?}\n{replica}\n"
         );
-        let (process, line) = start_node(&folder, &text);
+        let (process, line) = start_node_in(netns.as_deref(), &folder, &text);
         let server = format!("http://{}", field(&line, "grpc").unwrap());
-        Node { name: name.to_owned(), process, server, line, region }
+        Node { name: name.to_owned(), netns, process, server, line, region }
     }
 
     /// A primary whose peers may be any of those that tests start.
@@ -104,9 +124,15 @@ impl Rig {
     }
 
     pub fn exchange(&self, session: &str, dump: &Path) -> Process {
-        let mut command = tickplane();
+        self.exchange_at(10_000, session, dump)
+    }
+
+    /// The same at so many messages a second.
+    pub fn exchange_at(&self, rate: u32, session: &str, dump: &Path) -> Process {
+        let mut command = tickplane_in(self.netns_of("exchange").as_deref());
         command.arg("exchange").args(["--line-a", &self.groups[0], "--line-b", &self.groups[1]]);
-        command.args(["--session", session, "--instruments", "50", "--rate", "10000", "--messages", "20000"]);
+        command.args(["--interface", self.interface(), "--rate", &rate.to_string()]);
+        command.args(["--session", session, "--instruments", "50", "--messages", "20000"]);
         command.args(["--loss", "0.01", "--linger"]).arg("--dump").arg(dump);
         Process(command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
     }
@@ -136,7 +162,8 @@ impl Node {
     }
 
     pub fn client(&self, arguments: &[&str]) -> std::process::Output {
-        tickplane().args(arguments).args(["--server", &self.server]).output().unwrap()
+        let mut command = tickplane_in(self.netns.as_deref());
+        command.args(arguments).args(["--server", &self.server]).output().unwrap()
     }
 
     /// Where its standbys connect to.
@@ -230,4 +257,24 @@ pub fn live_of(reader: &Reader<'_>) -> (usize, usize) {
 
 pub fn roles(nodes: &[Node]) -> Vec<String> {
     nodes.iter().map(|node| node.cluster()["role"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// Waits until one of these nodes is the primary and the others are level with it; returns which.
+pub fn primary_of(nodes: &[Node], among: &[usize]) -> usize {
+    wait_for("one leads, and the others are level with it", || {
+        let seen: Vec<_> = among.iter().map(|index| (*index, nodes[*index].cluster())).collect();
+        let (primary, of_primary) = seen.iter().find(|(_, seen)| seen["role"] == "primary")?;
+        let follows = |seen: &serde_json::Value| {
+            seen["role"] == "standby"
+                && seen["level"] == true
+                && seen["source"]["connected"] == true
+                && seen["term"] == of_primary["term"]
+        };
+        let all = seen.iter().filter(|(index, _)| index != primary).all(|(_, seen)| follows(seen));
+        all.then_some(*primary)
+    })
+}
+
+pub fn is_right(node: &Node, dump: &std::path::Path) {
+    wait_for(&format!("{} is the exchange's book", node.name), || node.is_right(dump).then_some(()));
 }

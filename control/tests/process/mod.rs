@@ -11,6 +11,16 @@ pub fn tickplane() -> Command {
     Command::new(env!("CARGO_BIN_EXE_tickplane"))
 }
 
+/// The same in a network namespace; `None` = where the test itself is.
+#[allow(dead_code, reason = "not every test that has processes lays a network")]
+pub fn tickplane_in(netns: Option<&str>) -> Command {
+    let Some(netns) = netns else { return tickplane() };
+    // It becomes the command itself, so that can be ended by its id.
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", netns, env!("CARGO_BIN_EXE_tickplane")]);
+    command
+}
+
 /// A process that is killed with the test.
 pub struct Process(pub Child);
 
@@ -35,9 +45,15 @@ pub fn field<'l>(line: &'l str, name: &str) -> Option<&'l str> {
 
 /// Starts a node on a configuration, which is kept in `folder`, and returns the line by which it says that it runs.
 pub fn start_node(folder: &Path, config: &str) -> (Process, String) {
+    start_node_in(None, folder, config)
+}
+
+/// The same in a network namespace.
+pub fn start_node_in(netns: Option<&str>, folder: &Path, config: &str) -> (Process, String) {
     let file = folder.join("appliance.toml");
     std::fs::write(&file, config).unwrap();
-    let mut child = tickplane().arg("run").arg("--config").arg(&file).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        tickplane_in(netns).arg("run").arg("--config").arg(&file).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let process = Process(child);
     let line = lines.by_ref().map_while(Result::ok).find(|line| {

@@ -3,7 +3,7 @@
 use super::{Awaited, FOLLOW_MAX_NS, HERALD_MAX, Member, Side, candidates};
 use crate::config::{PeerConfig, ReplicaConfig, ReplicaRole};
 use crate::election::Leadership;
-use crate::replica::hand_over::{HandOver, Step};
+use crate::replica::hand_over::{Asked, HandOver, Step};
 use crate::replica::orders::{Answer, Order, OrderError};
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
@@ -96,7 +96,9 @@ impl Member {
 
     fn begin_hand_over(&mut self, to: String, answer: Answer) {
         let elected = self.election().is_some();
+        let is_asked = self.asked.is_some();
         let result = match self.side() {
+            _ if is_asked => Err(OrderError::Busy),
             Side::Standby(_) => Err(OrderError::NotPrimary),
             Side::HandingOver(_) => Err(OrderError::Busy),
             Side::Primary(group) => match group.peer(&to) {
@@ -112,11 +114,34 @@ impl Member {
             let _ = answer.send(Err(error));
             return;
         }
-        tracing::info!("hands the primary's place over to {to}");
-        let Some(Side::Primary(group)) = self.side.take() else { unreachable!("looked at above") };
-        self.lead.as_mut().expect("a primary has a worker").give_up();
         let now_ns = SystemClock.monotonic_ns();
-        self.side = Some(Side::HandingOver(Box::new(HandOver::new(*group, to, answer, elected, now_ns))));
+        match self.side() {
+            Side::Primary(group) if elected => self.asked = Some(Asked::new(group, to, answer, now_ns)),
+            _ => self.drain(to, answer, false, now_ns),
+        }
+    }
+
+    /// What etcd says to the hand-over that was ordered.
+    pub(super) fn advance_asked(&mut self, now_ns: u64) {
+        let (Some(asked), Some(Side::Primary(group))) = (&mut self.asked, &mut self.side) else { return };
+        let election = self.lead.as_ref().and_then(|lead| lead.election.as_ref());
+        let step = asked.step(group, election.expect("only where nodes are elected etcd is asked"), now_ns);
+        if step == Ok(false) {
+            return;
+        }
+        let Asked { to, answer, .. } = self.asked.take().expect("looked at above");
+        match step {
+            Ok(_) => self.drain(to, answer, true, now_ns),
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    /// Gives the region up, and lets a peer get what it lacks; `is_named` = it is the leader already.
+    fn drain(&mut self, to: String, answer: Answer, is_named: bool, now_ns: u64) {
+        tracing::info!("hands the primary's place over to {to}");
+        let Some(Side::Primary(group)) = self.side.take() else { unreachable!("only a primary hands over") };
+        self.lead.as_mut().expect("a primary has a worker").give_up();
+        self.side = Some(Side::HandingOver(Box::new(HandOver::new(*group, to, answer, is_named, now_ns))));
     }
 
     pub(super) fn advance_hand_over(&mut self, now_ns: u64) {
@@ -135,7 +160,7 @@ impl Member {
             Step::Done => {
                 let term = group.term();
                 drop(group);
-                self.resign(Some(to.clone()));
+                self.resign();
                 // Whatever the election said last was of the term that is over.
                 self.leadership = Leadership::Follower { leader: None };
                 let deadline_ns = now_ns + FOLLOW_MAX_NS;
