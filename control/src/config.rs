@@ -81,11 +81,13 @@ pub struct WorkerConfig {
     pub idle: Idle,
     /// For how long rows may be believed after the worker's last round.
     pub valid_for_ms: u64,
+    /// A round of the worker's loop that takes longer is counted as a stall, and the last ones are kept.
+    pub stall_us: u64,
 }
 
 impl Default for WorkerConfig {
     fn default() -> Self {
-        WorkerConfig { core: None, idle: Idle::default(), valid_for_ms: 1_000 }
+        WorkerConfig { core: None, idle: Idle::default(), valid_for_ms: 1_000, stall_us: 1_000 }
     }
 }
 
@@ -355,6 +357,7 @@ group = "239.1.1.1:26477"
             ("239.1.1.1", "10.1.1.1", "multicast"),
             ("node = \"n\"", "node = \"n/../x\"", "node"),
             ("node = \"n\"", "node = \"n\"\n[region]\nlog_ticks = 1000", "power of two"),
+            ("node = \"n\"", "node = \"n\"\n[worker]\nstall_us = 0", "stall_us"),
             ("name = \"f\"", "name = \"f\"\nheld_packets = 0", "held_packets"),
             ("name = \"f\"", "name = \"f\"\ndate = \"2024-02-30\"", "2024-02-30"),
         ];

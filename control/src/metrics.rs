@@ -80,7 +80,8 @@ fn family<'l, const N: usize>(
     for (labels, value) in values {
         let one = metric.encode_family(&labels)?;
         match kind {
-            MetricType::Counter => ConstCounter::new(value as u64).encode(one)?,
+            MetricType::Counter if value.fract() == 0.0 => ConstCounter::new(value as u64).encode(one)?,
+            MetricType::Counter => ConstCounter::new(value).encode(one)?,
             _ => ConstGauge::new(value).encode(one)?,
         }
     }
@@ -154,7 +155,7 @@ impl Metrics {
             ("subscriptions", "Subscriptions that are open", f64::from(status.subscriptions)),
             (
                 "worker_stall_seconds_max",
-                "Longest time between two rounds",
+                "Longest round of the worker's loop",
                 cycles("stall_ns_max") / NS_PER_S,
             ),
             ("uptime_seconds", "Time since the start", status.uptime_ns as f64 / NS_PER_S),
@@ -167,6 +168,12 @@ impl Metrics {
             ("conflated_updates", "Updates left out for slow subscribers", status.conflated as f64),
             ("worker_cycles", "Rounds of the worker's loop", cycles("duty_cycles")),
             ("worker_busy_cycles", "Rounds that found frames", cycles("busy_cycles")),
+            ("worker_stalls", "Rounds that took longer than [worker] stall_us", cycles("stalls")),
+            (
+                "worker_stalled_seconds",
+                "How long those took together",
+                node.telemetry.stalls.total_ns.get() as f64 / NS_PER_S,
+            ),
             ("published_ticks", "Updates published to the cache", cycles("ticks")),
         ];
         for (name, help, value) in counters {

@@ -3,7 +3,7 @@
 use super::Role;
 
 /// `None` = nobody has to say who they are. A method that is not here is for admins.
-const NEEDS: [(&str, Option<Role>); 24] = [
+const NEEDS: [(&str, Option<Role>); 25] = [
     ("/tickplane.v1.MarketData/Get", Some(Role::Reader)),
     ("/tickplane.v1.MarketData/List", Some(Role::Reader)),
     ("/tickplane.v1.MarketData/Subscribe", Some(Role::Reader)),
@@ -11,6 +11,7 @@ const NEEDS: [(&str, Option<Role>); 24] = [
     ("/tickplane.v1.Node/GetStatus", Some(Role::Reader)),
     ("/tickplane.v1.Telemetry/GetLatency", Some(Role::Reader)),
     ("/tickplane.v1.Telemetry/WatchLatency", Some(Role::Reader)),
+    ("/tickplane.v1.Telemetry/Stalls", Some(Role::Reader)),
     ("/tickplane.v1.Cluster/Get", Some(Role::Reader)),
     ("/tickplane.v1.Cluster/Promote", Some(Role::Admin)),
     ("/tickplane.v1.Cluster/HandOver", Some(Role::Admin)),

@@ -70,6 +70,9 @@ impl Config {
             return Err("[worker] valid_for_ms: must be 10 to 60000".to_owned());
         }
         self.quota.check()?;
+        if !(1..=60_000_000).contains(&self.worker.stall_us) {
+            return Err("[worker] stall_us: must be 1 to 60000000; without it, it is 1000".to_owned());
+        }
         self.replica.as_ref().map_or(Ok(()), |replica| replica.check(&self.node))?;
         check_unique("port", self.ports.iter().map(|port| port.name.as_str()))?;
         check_unique("feed", self.feeds.iter().map(|feed| feed.name.as_str()))?;

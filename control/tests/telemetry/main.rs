@@ -1,0 +1,6 @@
+//! What a node says of how it does, as a process.
+
+#[path = "../process/mod.rs"]
+mod process;
+mod rig;
+mod stalls;
