@@ -5,7 +5,7 @@ mod quotas;
 use crate::client::status::stage_name;
 use crate::latency::{self, Counts, Scope};
 use crate::node::Node;
-use crate::proto::Role;
+use crate::proto::{Objective, ObjectiveState, Role};
 use crate::service::{cluster, feeds, node as node_service};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -93,6 +93,7 @@ impl Collector for Metrics {
         let node = &*self.0;
         self.encode_feeds(&mut encoder, node)?;
         self.encode_node(&mut encoder, node)?;
+        self.encode_objectives(&mut encoder, node)?;
         self.encode_cluster(&mut encoder, node)?;
         quotas::encode(&mut encoder, node)?;
         self.encode_latencies(&mut encoder, node)
@@ -180,6 +181,20 @@ impl Metrics {
             family(encoder, name, help, MetricType::Counter, [([], value)])?;
         }
         Ok(())
+    }
+
+    fn encode_objectives(&self, encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {
+        let objectives = node.objectives();
+        let all = |value: fn(&Objective) -> f64| {
+            objectives.iter().map(move |one| ([("objective", one.name.as_str())], value(one)))
+        };
+        let missed = all(|one| f64::from(u8::from(one.state() == ObjectiveState::Missed)));
+        family(encoder, "objective_missed", "1 = the objective is missed", MetricType::Gauge, missed)?;
+        let value = all(|one| one.value_ns as f64 / NS_PER_S);
+        let help = "What the objective's part of the updates took at most; 0 = nothing was measured";
+        family(encoder, "objective_seconds", help, MetricType::Gauge, value)?;
+        let limit = all(|one| one.limit_ns as f64 / NS_PER_S);
+        family(encoder, "objective_limit_seconds", "The objective's limit", MetricType::Gauge, limit)
     }
 
     /// Nothing for a node that is alone.

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::delayed::{DelayError, Delays};
 use crate::delivery::Delivery;
 use crate::latency;
+use crate::proto::Objective;
 use crate::quota::Quotas;
 use crate::runner::GroupAccess;
 use crate::settings::Settings;
@@ -39,6 +40,8 @@ pub struct Node {
     pub quotas: Arc<Quotas>,
     rates: Arc<Mutex<Rates>>,
     windows: Arc<Mutex<Windows>>,
+    /// In the order of the configuration.
+    objectives: Arc<Mutex<Vec<Objective>>>,
     delays: Delays,
     pub access: Arc<Access>,
 }
@@ -79,6 +82,7 @@ impl Node {
             limiting.set_defaults(config.quota.clone(), SystemClock.monotonic_ns());
             Ok(())
         });
+        let objectives = config.objectives.iter().map(|objective| objective.unjudged()).collect();
         Ok(Node {
             quotas,
             access: Arc::new(Access::new(&config)?),
@@ -94,6 +98,7 @@ impl Node {
             group,
             rates: Arc::default(),
             windows: Arc::default(),
+            objectives: Arc::new(Mutex::new(objectives)),
             delays: Delays::default(),
         })
     }
@@ -120,6 +125,7 @@ impl Node {
             access: self.access.clone(),
             rates: self.rates.clone(),
             windows: self.windows.clone(),
+            objectives: self.objectives.clone(),
             delays: Delays::default(),
         }
     }
@@ -157,7 +163,17 @@ impl Node {
         self.quotas.sample(self.now_ns());
         self.sample_rates();
         let counts = latency::counts(self);
-        self.windows().sample(self.now_ns(), counts);
+        let mut windows = self.windows();
+        windows.sample(self.now_ns(), counts);
+        let mut judged = self.objectives.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        for (objective, judged) in self.config.objectives.iter().zip(judged.iter_mut()) {
+            objective.judge(&windows, self.unix_ns(), judged);
+        }
+    }
+
+    /// The objectives, as they were judged last.
+    pub fn objectives(&self) -> Vec<Objective> {
+        self.objectives.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     fn sample_rates(&self) {

@@ -1,6 +1,6 @@
 //! Whether values make sense, and what to do if they don't.
 
-use super::{Config, FeedConfig, PortConfig, PortKind};
+use super::{Config, FeedConfig, PortConfig, PortKind, objective};
 use dataplane::cache::region::Layout;
 use dataplane::limits::{BURST_MAX, FEEDS_MAX, PORTS_MAX, RX_QUEUES_MAX};
 use std::collections::HashSet;
@@ -78,7 +78,8 @@ impl Config {
         check_unique("feed", self.feeds.iter().map(|feed| feed.name.as_str()))?;
         self.ports.iter().try_for_each(PortConfig::check)?;
         self.feeds.iter().try_for_each(|feed| feed.check(self))?;
-        self.check_grpc()
+        self.check_grpc()?;
+        objective::check(self)
     }
 }
 

@@ -55,6 +55,7 @@ pub fn status(node: &Node) -> GetStatusResponse {
         subscriptions_max: delivery.subscriptions_max.load(Ordering::Relaxed) as u32,
         delivered: delivery.delivered.get(),
         conflated: delivery.conflated.get(),
+        objectives: node.objectives(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a node says of how it does, as a process.
 
+mod objectives;
 #[path = "../process/mod.rs"]
 mod process;
 mod rig;

@@ -1,4 +1,4 @@
-//! A node on loopback.
+//! A node on loopback, and an exchange that feeds it.
 
 use super::process::{Process, field, start_node, tickplane};
 use serde_json::Value;
@@ -10,6 +10,7 @@ pub struct Rig {
     pub node: Process,
     pub grpc: String,
     pub metrics: String,
+    groups: [String; 2],
     _folder: tempfile::TempDir,
 }
 
@@ -33,7 +34,17 @@ impl Rig {
         let (node, line) = start_node(folder.path(), &text);
         let grpc = format!("http://{}", field(&line, "grpc").unwrap());
         let metrics = field(&line, "metrics").unwrap().to_owned();
-        Rig { node, grpc, metrics, _folder: folder }
+        Rig { node, grpc, metrics, groups, _folder: folder }
+    }
+
+    /// One that sends without an end, by these lines; `more` are further arguments.
+    pub fn exchange(&self, line_b: bool, more: &[&str]) -> Process {
+        let mut command = tickplane();
+        let nowhere = "239.252.255.254:26477";
+        let group_b = if line_b { &self.groups[1] } else { nowhere };
+        command.arg("exchange").args(["--line-a", &self.groups[0], "--line-b", group_b]);
+        command.args(["--instruments", "50", "--rate", "5000"]).args(more);
+        Process(command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
