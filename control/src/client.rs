@@ -9,6 +9,7 @@ pub mod group;
 pub mod latency;
 pub mod quota;
 mod server;
+mod stalls;
 pub mod status;
 pub mod subscription;
 pub mod verify;

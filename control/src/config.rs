@@ -2,6 +2,7 @@
 
 mod check;
 mod grpc;
+mod objective;
 mod replica;
 
 use crate::idle::Idle;
@@ -14,6 +15,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
 pub use grpc::{ClientConfig, GrpcConfig, GrpcTlsConfig};
+pub use objective::{ObjectiveConfig, StageName};
 pub use replica::{EtcdConfig, PEERS_MAX, PeerConfig, RdmaConfig, ReplicaConfig, ReplicaRole, TlsConfig};
 
 /// Why a configuration can't be used.
@@ -51,6 +53,9 @@ pub struct Config {
     pub clients: Vec<ClientConfig>,
     #[serde(default)]
     pub store: StoreConfig,
+    /// How fast the node is to be: what is missed is told by its status, health and metrics.
+    #[serde(default)]
+    pub objectives: Vec<ObjectiveConfig>,
     /// The other nodes of a group, and what this one is to them; without it the node is alone.
     pub replica: Option<ReplicaConfig>,
     #[serde(default)]
@@ -81,11 +86,13 @@ pub struct WorkerConfig {
     pub idle: Idle,
     /// For how long rows may be believed after the worker's last round.
     pub valid_for_ms: u64,
+    /// A round of the worker's loop that takes longer is counted as a stall, and the last ones are kept.
+    pub stall_us: u64,
 }
 
 impl Default for WorkerConfig {
     fn default() -> Self {
-        WorkerConfig { core: None, idle: Idle::default(), valid_for_ms: 1_000 }
+        WorkerConfig { core: None, idle: Idle::default(), valid_for_ms: 1_000, stall_us: 1_000 }
     }
 }
 
@@ -323,6 +330,46 @@ group = "239.1.1.1:26477"
         assert_eq!((config.worker.idle, config.grpc.listen.port()), (Idle::Park, 50_051));
     }
 
+    const OBJECTIVE: &str = r#"
+[[objectives]]
+name = "fast"
+stage = "received_to_published"
+feed = "f"
+quantile = 0.99
+limit_us = 50
+over_s = 10
+"#;
+
+    #[test]
+    fn objectives_that_can_not_be_judged_are_refused_with_a_cure() {
+        let text = format!("{SMALLEST}{OBJECTIVE}");
+        let objectives = Config::parse(Path::new("x.toml"), &text).unwrap().objectives;
+        assert_eq!((objectives.len(), objectives[0].quantile), (1, 0.99));
+        let refused = [
+            ("quantile = 0.99", "quantile = 99.0", "above 0 and below 1"),
+            ("limit_us = 50", "limit_us = 0", "limit_us"),
+            ("over_s = 10", "over_s = 61", "1 to 60"),
+            ("feed = \"f\"", "feed = \"g\"", "no feed is called `g`"),
+            ("received_to_published", "published_to_delivered", "take `feed` out"),
+            ("received_to_published", "received_to_publish", "did you mean `received_to_published`?"),
+            ("feed = \"f\"\nq", "q", ""),
+            ("received_to_published\"\nfeed = \"f\"", "published_to_acknowledged\"", "[replica]"),
+            ("name = \"fast\"", "name = \"a/b\"", "objective `a/b`"),
+        ];
+        for (from, to, expected) in refused {
+            assert!(text.contains(from));
+            let changed = text.replace(from, to);
+            match Config::parse(Path::new("x.toml"), &changed) {
+                Ok(_) => assert_eq!(expected, "", "{changed}"),
+                Err(error) => {
+                    assert!(!expected.is_empty() && error.to_string().contains(expected), "{error}")
+                }
+            }
+        }
+        let error = error_of(&format!("{text}{OBJECTIVE}"));
+        assert!(error.contains("objective `fast` is there twice"), "{error}");
+    }
+
     #[test]
     fn every_configuration_that_is_delivered_is_good() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("configs");
@@ -355,6 +402,7 @@ group = "239.1.1.1:26477"
             ("239.1.1.1", "10.1.1.1", "multicast"),
             ("node = \"n\"", "node = \"n/../x\"", "node"),
             ("node = \"n\"", "node = \"n\"\n[region]\nlog_ticks = 1000", "power of two"),
+            ("node = \"n\"", "node = \"n\"\n[worker]\nstall_us = 0", "stall_us"),
             ("name = \"f\"", "name = \"f\"\nheld_packets = 0", "held_packets"),
             ("name = \"f\"", "name = \"f\"\ndate = \"2024-02-30\"", "2024-02-30"),
         ];

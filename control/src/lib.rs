@@ -16,6 +16,7 @@ pub mod log;
 pub mod metrics;
 pub mod midnight;
 pub mod node;
+pub mod objective;
 pub mod pattern;
 pub mod port;
 pub mod probability;

@@ -5,7 +5,7 @@ mod quotas;
 use crate::client::status::stage_name;
 use crate::latency::{self, Counts, Scope};
 use crate::node::Node;
-use crate::proto::Role;
+use crate::proto::{Objective, ObjectiveState, Role};
 use crate::service::{cluster, feeds, node as node_service};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -80,7 +80,8 @@ fn family<'l, const N: usize>(
     for (labels, value) in values {
         let one = metric.encode_family(&labels)?;
         match kind {
-            MetricType::Counter => ConstCounter::new(value as u64).encode(one)?,
+            MetricType::Counter if value.fract() == 0.0 => ConstCounter::new(value as u64).encode(one)?,
+            MetricType::Counter => ConstCounter::new(value).encode(one)?,
             _ => ConstGauge::new(value).encode(one)?,
         }
     }
@@ -92,6 +93,7 @@ impl Collector for Metrics {
         let node = &*self.0;
         self.encode_feeds(&mut encoder, node)?;
         self.encode_node(&mut encoder, node)?;
+        self.encode_objectives(&mut encoder, node)?;
         self.encode_cluster(&mut encoder, node)?;
         quotas::encode(&mut encoder, node)?;
         self.encode_latencies(&mut encoder, node)
@@ -154,7 +156,7 @@ impl Metrics {
             ("subscriptions", "Subscriptions that are open", f64::from(status.subscriptions)),
             (
                 "worker_stall_seconds_max",
-                "Longest time between two rounds",
+                "Longest round of the worker's loop",
                 cycles("stall_ns_max") / NS_PER_S,
             ),
             ("uptime_seconds", "Time since the start", status.uptime_ns as f64 / NS_PER_S),
@@ -167,12 +169,32 @@ impl Metrics {
             ("conflated_updates", "Updates left out for slow subscribers", status.conflated as f64),
             ("worker_cycles", "Rounds of the worker's loop", cycles("duty_cycles")),
             ("worker_busy_cycles", "Rounds that found frames", cycles("busy_cycles")),
+            ("worker_stalls", "Rounds that took longer than [worker] stall_us", cycles("stalls")),
+            (
+                "worker_stalled_seconds",
+                "How long those took together",
+                node.telemetry.stalls.total_ns.get() as f64 / NS_PER_S,
+            ),
             ("published_ticks", "Updates published to the cache", cycles("ticks")),
         ];
         for (name, help, value) in counters {
             family(encoder, name, help, MetricType::Counter, [([], value)])?;
         }
         Ok(())
+    }
+
+    fn encode_objectives(&self, encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {
+        let objectives = node.objectives();
+        let all = |value: fn(&Objective) -> f64| {
+            objectives.iter().map(move |one| ([("objective", one.name.as_str())], value(one)))
+        };
+        let missed = all(|one| f64::from(u8::from(one.state() == ObjectiveState::Missed)));
+        family(encoder, "objective_missed", "1 = the objective is missed", MetricType::Gauge, missed)?;
+        let value = all(|one| one.value_ns as f64 / NS_PER_S);
+        let help = "What the objective's part of the updates took at most; 0 = nothing was measured";
+        family(encoder, "objective_seconds", help, MetricType::Gauge, value)?;
+        let limit = all(|one| one.limit_ns as f64 / NS_PER_S);
+        family(encoder, "objective_limit_seconds", "The objective's limit", MetricType::Gauge, limit)
     }
 
     /// Nothing for a node that is alone.

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::delayed::{DelayError, Delays};
 use crate::delivery::{Chunks, Delivery};
 use crate::latency;
+use crate::proto::Objective;
 use crate::quota::Quotas;
 use crate::runner::GroupAccess;
 use crate::settings::Settings;
@@ -41,6 +42,8 @@ pub struct Node {
     pub quotas: Arc<Quotas>,
     rates: Arc<Mutex<Rates>>,
     windows: Arc<Mutex<Windows>>,
+    /// In the order of the configuration.
+    objectives: Arc<Mutex<Vec<Objective>>>,
     delays: Delays,
     pub access: Arc<Access>,
     /// The log as it is delivered.
@@ -87,6 +90,7 @@ impl Node {
         });
         let store = Arc::new(Store::in_memory().expect("memory takes what is put into it"));
         let subscriptions = Subscriptions::open(config.clone(), store).expect("an empty store can be read");
+        let objectives = config.objectives.iter().map(|objective| objective.unjudged()).collect();
         Ok(Node {
             quotas,
             access: Arc::new(Access::new(&config)?),
@@ -102,6 +106,7 @@ impl Node {
             group,
             rates: Arc::default(),
             windows: Arc::default(),
+            objectives: Arc::new(Mutex::new(objectives)),
             delays: Delays::default(),
             chunks: Chunks::default(),
             subscriptions: Arc::new(subscriptions),
@@ -136,6 +141,7 @@ impl Node {
             access: self.access.clone(),
             rates: self.rates.clone(),
             windows: self.windows.clone(),
+            objectives: self.objectives.clone(),
             delays: Delays::default(),
             chunks: Chunks::default(),
             subscriptions: self.subscriptions.clone(),
@@ -175,7 +181,17 @@ impl Node {
         self.quotas.sample(self.now_ns());
         self.sample_rates();
         let counts = latency::counts(self);
-        self.windows().sample(self.now_ns(), counts);
+        let mut windows = self.windows();
+        windows.sample(self.now_ns(), counts);
+        let mut judged = self.objectives.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        for (objective, judged) in self.config.objectives.iter().zip(judged.iter_mut()) {
+            objective.judge(&windows, self.unix_ns(), judged);
+        }
+    }
+
+    /// The objectives, as they were judged last.
+    pub fn objectives(&self) -> Vec<Objective> {
+        self.objectives.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     fn sample_rates(&self) {

@@ -3,6 +3,8 @@
 use crate::access::AccessLayer;
 use crate::config::{Config, GrpcTlsConfig};
 use crate::node::Node;
+use crate::objective::HEALTH_PREFIX;
+use crate::proto::ObjectiveState;
 use crate::proto::admin_server::AdminServer;
 use crate::proto::cluster_server::ClusterServer;
 use crate::proto::feeds_server::FeedsServer;
@@ -162,6 +164,13 @@ async fn sample(node: Arc<Node>, health: tonic_health::server::HealthReporter) {
         let status = if node.is_alive() { ServingStatus::Serving } else { ServingStatus::NotServing };
         for service in ["", "tickplane.v1.MarketData"] {
             health.set_service_status(service, status).await;
+        }
+        for objective in node.objectives() {
+            let status = match objective.state() {
+                ObjectiveState::Missed => ServingStatus::NotServing,
+                _ => ServingStatus::Serving,
+            };
+            health.set_service_status(format!("{HEALTH_PREFIX}{}", objective.name), status).await;
         }
         tokio::time::sleep(SAMPLE_INTERVAL).await;
     }

@@ -51,7 +51,8 @@ pub fn make_worker(
         }
     });
     let valid_for_ns = config.worker.valid_for_ms * NS_PER_MS;
-    let worker = Worker::new(ports, feeds.collect(), writer, SystemClock, valid_for_ns)?;
+    let mut worker = Worker::new(ports, feeds.collect(), writer, SystemClock, valid_for_ns)?;
+    worker.stall_after(config.worker.stall_us * 1_000);
     let advised: usize = worker.memory().map(advise_hugepages).sum();
     tracing::debug!("{} MiB of tables on transparent huge pages", advised >> 20);
     Ok(worker)
@@ -214,10 +215,13 @@ fn poll(worker: &mut RunWorker, turns: &WorkerHandle, idle: Idle, end: &AtomicBo
         idler.after_or_park(work, || {
             // Several ports can't be waited for at once, and a device wakes nobody.
             let mut ports = worker.ports();
-            match (ports.next(), ports.next()) {
+            let first_two = (ports.next(), ports.next());
+            drop(ports);
+            match first_two {
                 (Some(port @ AnyPort::Udp(_)), None) => port.wait(PARK),
                 _ => nap(),
             }
+            worker.awoke();
         });
     }
 }

@@ -16,6 +16,7 @@ pub mod quota;
 pub mod replica;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod stall;
 pub mod sync;
 pub mod telemetry;
 pub mod time;

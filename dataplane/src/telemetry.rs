@@ -7,6 +7,7 @@ use crate::feed::{DecoderCounters, FeedCounters};
 use crate::histogram::Histogram;
 use crate::host::HostCounters;
 use crate::port::PortCounters;
+use crate::stall::Stalls;
 use crate::wire::datagram::Reject;
 
 /// One worker's counters and latencies. Stamps are taken once a burst and weighted by its ticks.
@@ -16,6 +17,7 @@ pub struct Telemetry {
     pub feeds: Vec<FeedTelemetry>,
     pub ports: Vec<PortTelemetry>,
     pub worker: WorkerCounters,
+    pub stalls: Stalls,
 }
 
 /// What a feed counted, and how long its ticks took; the worker's latencies are the sum of its feeds'.
@@ -58,7 +60,7 @@ pub struct WorkerCounters {
     /// Rounds of the loop, and those of them that found frames.
     pub duty_cycles: Counter,
     pub busy_cycles: Counter,
-    /// The longest time between two rounds, in ns: the loop was kept from running for so long.
+    /// The longest round, in ns; what the thread slept of its own will is not of it.
     pub stall_ns_max: Counter,
     /// Ticks published.
     pub ticks: Counter,

@@ -11,6 +11,7 @@ use crate::hint::Prefetch;
 use crate::host::Host;
 use crate::limits::{BURST_MAX, FEEDS_MAX, FRAME_BYTES_MAX, LINES_MAX, PORTS_MAX};
 use crate::port::{Frame, Medium, Port};
+use crate::stall::Stall;
 use crate::telemetry::{FeedTelemetry, PortTelemetry, Telemetry};
 use crate::time::{Clock, NS_PER_MS};
 use crate::wire::datagram::{self, Datagram, Parsed};
@@ -81,6 +82,9 @@ struct Station<P> {
     control: Vec<usize>,
 }
 
+/// How long a round may take unless [`Worker::stall_after`] says otherwise.
+pub const STALL_NS: u64 = NS_PER_MS;
+
 /// What of a feed is still to be measured.
 #[derive(Clone, Copy, Debug, Default)]
 struct Unmeasured {
@@ -88,6 +92,8 @@ struct Unmeasured {
     oldest_ns: Option<u64>,
     /// Of the feed's ticks, how many are measured.
     ticks: u64,
+    /// Of the feed's messages, how many came in earlier rounds.
+    messages: u64,
 }
 
 /// Polls ports, puts feeds together, fills a region. Allocates nothing once it is made.
@@ -105,7 +111,10 @@ pub struct Worker<'m, P, C, F: Prefetch> {
     telemetry: Arc<Telemetry>,
     /// Whether latencies are taken: two more looks at the clock for each burst.
     measures: bool,
+    /// When the last round ended, or the thread awoke after it.
     cycled_ns: u64,
+    /// A round that takes longer is a stall.
+    stall_ns: u64,
     device_counters_ns: u64,
     /// A copy of a frame for the host: the port can't lend one and send at the same time.
     control_frame: Box<[u8]>,
@@ -168,6 +177,7 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
             cycled_ns: clock.monotonic_ns(),
             clock,
             valid_for_ns,
+            stall_ns: STALL_NS,
             lease_until_ns: Arc::new(AtomicU64::new(u64::MAX)),
             telemetry,
             measures: true,
@@ -183,6 +193,16 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
     /// Until when (`CLOCK_MONOTONIC`) the region may be believed at most; whoever grants it moves it on.
     pub fn lease_until_ns(&self) -> &Arc<AtomicU64> {
         &self.lease_until_ns
+    }
+
+    /// Notes rounds that take longer than that.
+    pub fn stall_after(&mut self, stall_ns: u64) {
+        self.stall_ns = stall_ns;
+    }
+
+    /// The thread has slept since the last round, of its own will: that is no stall.
+    pub fn awoke(&mut self) {
+        self.cycled_ns = self.clock.monotonic_ns();
     }
 
     /// Takes no latencies from now on, to see what taking them costs.
@@ -206,15 +226,19 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
 
     /// One round: a burst of each port, then the timers. Returns how many frames there were.
     pub fn do_work(&mut self) -> usize {
-        let mut frames = 0;
+        let (mut frames, mut most, mut busiest) = (0, 0, 0);
         for station in 0..self.stations.len() {
-            frames += self.receive(station);
+            let received = self.receive(station);
+            frames += received;
+            if received > most {
+                (most, busiest) = (received, station);
+            }
         }
         let now_ns = self.clock.monotonic_ns();
         self.poll_timers(now_ns);
         let leased_ns = self.lease_until_ns.load(Ordering::Acquire).saturating_sub(now_ns);
         self.writer.keep_alive(now_ns, self.valid_for_ns.min(leased_ns));
-        self.count_cycle(now_ns, frames);
+        self.count_cycle(now_ns, frames, busiest);
         frames
     }
 
@@ -306,7 +330,7 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
     }
 
     #[inline(always)]
-    fn count_cycle(&mut self, now_ns: u64, frames: usize) {
+    fn count_cycle(&mut self, now_ns: u64, frames: usize, busiest: usize) {
         let worker = &self.telemetry.worker;
         worker.duty_cycles.add(1);
         worker.busy_cycles.add(u64::from(frames != 0));
@@ -315,10 +339,33 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
         if cycle_ns > worker.stall_ns_max.get() {
             worker.stall_ns_max.set(cycle_ns);
         }
+        if cycle_ns > self.stall_ns {
+            self.note_stall(cycle_ns, frames, busiest);
+        }
+        if frames != 0 {
+            for (feed, unmeasured) in self.telemetry.feeds.iter().zip(&mut self.unmeasured) {
+                unmeasured.messages = feed.lines.messages.get();
+            }
+        }
         if now_ns >= self.device_counters_ns {
             self.device_counters_ns = now_ns + DEVICE_COUNTERS_INTERVAL_NS;
             self.see_device_counters();
         }
+    }
+
+    #[cold]
+    fn note_stall(&self, duration_ns: u64, frames: usize, busiest: usize) {
+        let feeds = self.telemetry.feeds.iter().zip(&self.unmeasured);
+        let fresh = feeds.map(|(feed, unmeasured)| feed.lines.messages.get() - unmeasured.messages);
+        let most = fresh.clone().enumerate().max_by_key(|(_, messages)| *messages);
+        self.telemetry.stalls.note(Stall {
+            ended_ns: self.clock.unix_ns(),
+            duration_ns,
+            frames: frames as u64,
+            messages: fresh.sum(),
+            port: (frames != 0).then_some(busiest as u16),
+            feed: most.filter(|(_, messages)| *messages != 0).map(|(feed, _)| feed as u16),
+        });
     }
 
     #[cold]

@@ -15,6 +15,7 @@ use dataplane::sim::clock::SimClock;
 use dataplane::sim::exchange::{Config, Exchange};
 use dataplane::sim::memory_port::MemoryPort;
 use dataplane::sim::packetizer::Moldudp64Packetizer;
+use dataplane::time::Clock;
 use dataplane::wire::datagram::Datagram;
 use dataplane::worker::{FeedSetup, LineSetup, PortSetup, Worker, WorkerError};
 use oracle::compare;
@@ -249,4 +250,51 @@ fn each_feed_has_its_own_latencies_and_each_update_is_measured_once() {
         let stamped = measured(&feed.exchange_to_received);
         assert!(stamped > 0 && stamped <= ticks, "{stamped} of {ticks}");
     }
+}
+
+#[test]
+fn a_round_that_takes_too_long_is_kept_with_what_it_did() {
+    let config = Config { seed: 9, instruments: 5, ..Config::default() };
+    let midnight_ns = config.midnight_unix_ns;
+    let recording = record(config, 2_000, 4);
+    let cells = cells(&LAYOUT);
+    let writer = Writer::format(&cells, LAYOUT, 1).unwrap();
+    let clock = SimClock::new(STARTED_NS);
+    let mut idle = MemoryPort::new(Medium::Udp);
+    idle.close();
+    let ports = vec![setup(idle, None), setup(port(Medium::Udp, 0, &recording.packets), None)];
+    let lines = vec![LineSetup { port: 1, destination: LINES[0], source: None }];
+    let feeds = vec![feed(midnight_ns, lines)];
+    let mut worker = Worker::<_, _, NoPrefetch>::new(ports, feeds, writer, &clock, HOUR_NS).unwrap();
+    worker.stall_after(300_000);
+    worker.do_work();
+    let before = worker.telemetry().feeds[0].lines.messages.get();
+    clock.advance(300_000);
+    worker.do_work();
+    assert_eq!(worker.telemetry().stalls.last(), [], "what it may take is none");
+    let messages = worker.telemetry().feeds[0].lines.messages.get();
+    clock.advance(2_000_000);
+    let frames = worker.do_work() as u64;
+    let done = worker.telemetry().feeds[0].lines.messages.get() - messages;
+    assert!(before > 0 && frames > 0 && done > 0);
+    let busy = worker.telemetry().stalls.last();
+    let [stall] = busy.as_slice() else { panic!("{busy:?}") };
+    assert_eq!((stall.duration_ns, stall.frames, stall.messages), (2_000_000, frames, done));
+    assert_eq!((stall.port, stall.feed, stall.ended_ns), (Some(1), Some(0), clock.unix_ns()));
+    while worker.do_work() != 0 {}
+    clock.advance(5_000_000);
+    worker.awoke();
+    worker.do_work();
+    assert_eq!(worker.telemetry().stalls.count.get(), 1, "a sleep is none");
+    for round in 0..20 {
+        clock.advance(1_000_000 + round);
+        worker.do_work();
+    }
+    let stalls = &worker.telemetry().stalls;
+    let last = stalls.last();
+    assert_eq!((stalls.count.get(), last.len(), last[15].duration_ns), (21, 16, 1_000_019));
+    assert_eq!(stalls.total_ns.get(), 22_000_000 + (0..20).sum::<u64>());
+    assert!(
+        last.iter().all(|stall| (stall.frames, stall.messages, stall.port, stall.feed) == (0, 0, None, None))
+    );
 }

@@ -3,7 +3,7 @@
 use super::Role;
 
 /// `None` = nobody has to say who they are. A method that is not here is for admins.
-const NEEDS: [(&str, Option<Role>); 32] = [
+const NEEDS: [(&str, Option<Role>); 33] = [
     ("/tickplane.v1.MarketData/Get", Some(Role::Reader)),
     ("/tickplane.v1.MarketData/List", Some(Role::Reader)),
     ("/tickplane.v1.MarketData/Subscribe", Some(Role::Reader)),
@@ -11,6 +11,7 @@ const NEEDS: [(&str, Option<Role>); 32] = [
     ("/tickplane.v1.Node/GetStatus", Some(Role::Reader)),
     ("/tickplane.v1.Telemetry/GetLatency", Some(Role::Reader)),
     ("/tickplane.v1.Telemetry/WatchLatency", Some(Role::Reader)),
+    ("/tickplane.v1.Telemetry/Stalls", Some(Role::Reader)),
     ("/tickplane.v1.Cluster/Get", Some(Role::Reader)),
     ("/tickplane.v1.Cluster/Promote", Some(Role::Admin)),
     ("/tickplane.v1.Cluster/HandOver", Some(Role::Admin)),
@@ -18,8 +19,7 @@ const NEEDS: [(&str, Option<Role>); 32] = [
     ("/tickplane.v1.Cluster/RemovePeer", Some(Role::Admin)),
     ("/tickplane.v1.Admin/GetConfig", Some(Role::Admin)),
     ("/tickplane.v1.Admin/Apply", Some(Role::Admin)),
-    // Of its own a reader sees what it uses; the service refuses it the others'.
-    // A reader's own; whose they are is looked at by the service.
+    // A reader's own; the service refuses it what is another one's.
     ("/tickplane.v1.Subscriptions/Create", Some(Role::Reader)),
     ("/tickplane.v1.Subscriptions/Update", Some(Role::Reader)),
     ("/tickplane.v1.Subscriptions/Pause", Some(Role::Reader)),

@@ -1,7 +1,7 @@
 //! `tickplane latency`: how long updates take, stage by stage, and for whom.
 
 use super::status::{duration, stage_name};
-use super::{ClientError, Connection, ServerArgs};
+use super::{ClientError, Connection, ServerArgs, stalls};
 use crate::latency::Scope;
 use crate::proto::telemetry_client::TelemetryClient;
 use crate::proto::{
@@ -34,6 +34,9 @@ Examples:
   Ten minutes as an HdrHistogram interval log, for HistogramLogProcessor and the like:
       tickplane latency --histlog day.hlog --looks 600
 
+  When the worker's loop was held up, and what it did then:
+      tickplane latency --stalls
+
   The slowest client's p99 of the last minute:
       tickplane latency --window 1m --json | jq '[.latencies[] | select(.client)] | max_by(.p99_ns)'";
 
@@ -60,6 +63,10 @@ pub struct LatencyArgs {
     /// Only this client's
     #[arg(long, value_name = "NAME")]
     pub client: Vec<String>,
+
+    /// When the worker's loop took longer than [worker] stall_us, and at what
+    #[arg(long, conflicts_with_all = ["window", "feed", "worker", "peer", "client", "watch", "histlog"])]
+    pub stalls: bool,
 
     /// One JSON object a look
     #[arg(long)]
@@ -122,6 +129,9 @@ impl LatencyArgs {
 }
 
 pub async fn run(args: &LatencyArgs, stop: &AtomicBool) -> Result<(), ClientError> {
+    if args.stalls {
+        return stalls::show(&args.server, args.json).await;
+    }
     let client = TelemetryClient::new(args.server.connect().await?);
     match &args.histlog {
         Some(file) => {

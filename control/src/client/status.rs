@@ -1,13 +1,14 @@
 //! `tickplane status`: what the node is doing.
 
 use super::{ClientError, ServerArgs, cluster, reason_name};
+use crate::objective::state_name;
 use crate::proto::cluster_client::ClusterClient;
 use crate::proto::feeds_client::FeedsClient;
 use crate::proto::node_client::NodeClient;
 use crate::proto::telemetry_client::TelemetryClient;
 use crate::proto::{
     ClusterGetRequest, ClusterGetResponse, Feed, FeedCondition, FeedsListRequest, GetLatencyRequest,
-    GetStatusRequest, GetStatusResponse, Role, Stage, StageLatency,
+    GetStatusRequest, GetStatusResponse, Objective, Role, Stage, StageLatency,
 };
 use serde_json::{Value, json};
 use std::io::{BufWriter, Write, stdout};
@@ -116,10 +117,20 @@ fn json_of(overview: &Overview) -> Value {
         "worker": { "core": worker.core, "idle": worker.idle, "counters": worker.counters },
         "role": cluster::role_name(overview.cluster.role), "term": overview.cluster.term,
         "lag_ticks": cluster::lag_ticks(&overview.cluster),
+        "objectives": node.objectives.iter().map(objective_json).collect::<Vec<_>>(),
         "subscriptions": node.subscriptions, "subscriptions_max": node.subscriptions_max,
         "delivered": node.delivered, "conflated": node.conflated,
         "ports": ports.collect::<Vec<_>>(), "feeds": feeds.collect::<Vec<_>>(),
         "latencies": latencies.collect::<Vec<_>>(),
+    })
+}
+
+fn objective_json(objective: &Objective) -> Value {
+    json!({
+        "name": objective.name, "stage": stage_name(objective.stage), "feed": objective.feed,
+        "quantile": objective.quantile, "limit_ns": objective.limit_ns, "over_s": objective.over_s,
+        "state": state_name(objective.state()), "value_ns": objective.value_ns, "count": objective.count,
+        "since_ns": objective.since_ns,
     })
 }
 
@@ -157,6 +168,18 @@ fn print(overview: &Overview, out: &mut impl Write) -> std::io::Result<()> {
         "subscriptions {} of {}: {} updates delivered, {} conflated",
         node.subscriptions, node.subscriptions_max, node.delivered, node.conflated
     )?;
+    for objective in &node.objectives {
+        writeln!(
+            out,
+            "objective {}: {}, {} of at most {} ({} updates in {} s)",
+            objective.name,
+            state_name(objective.state()).to_uppercase(),
+            duration(objective.value_ns),
+            duration(objective.limit_ns),
+            objective.count,
+            objective.over_s
+        )?;
+    }
     for port in &node.ports {
         writeln!(
             out,

@@ -1,6 +1,6 @@
 //! Whether values make sense, and what to do if they don't.
 
-use super::{Config, FeedConfig, PortConfig, PortKind};
+use super::{Config, FeedConfig, PortConfig, PortKind, objective};
 use dataplane::cache::region::Layout;
 use dataplane::limits::{BURST_MAX, FEEDS_MAX, PORTS_MAX, RX_QUEUES_MAX};
 use std::collections::HashSet;
@@ -70,12 +70,16 @@ impl Config {
             return Err("[worker] valid_for_ms: must be 10 to 60000".to_owned());
         }
         self.quota.check()?;
+        if !(1..=60_000_000).contains(&self.worker.stall_us) {
+            return Err("[worker] stall_us: must be 1 to 60000000; without it, it is 1000".to_owned());
+        }
         self.replica.as_ref().map_or(Ok(()), |replica| replica.check(&self.node))?;
         check_unique("port", self.ports.iter().map(|port| port.name.as_str()))?;
         check_unique("feed", self.feeds.iter().map(|feed| feed.name.as_str()))?;
         self.ports.iter().try_for_each(PortConfig::check)?;
         self.feeds.iter().try_for_each(|feed| feed.check(self))?;
-        self.check_grpc()
+        self.check_grpc()?;
+        objective::check(self)
     }
 }
 

@@ -1,12 +1,13 @@
 //! The layer around all services that charges each call to its client.
 
 use super::client::ClientQuota;
-use crate::access::{ANONYMOUS, Caller, Role};
+use crate::access::Caller;
 use crate::node::Node;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use std::sync::Arc;
+use tonic::Status;
 
 /// What is charged: all but health and reflection, which belong to whoever looks after the node.
 const CHARGED: &str = "/tickplane.";
@@ -18,10 +19,10 @@ pub async fn charge(State(node): State<Arc<Node>>, mut request: Request, next: N
         return next.run(request).await;
     }
     let now_ns = node.now_ns();
-    let quota: &Arc<ClientQuota> = match request.extensions().get::<Caller>() {
-        Some(caller) => node.quotas.of(&caller.name, caller.role, now_ns),
-        None => node.quotas.of(ANONYMOUS, Role::Admin, now_ns),
+    let Some(caller) = request.extensions().get::<Caller>() else {
+        return Status::internal("nobody has looked who calls").into_http();
     };
+    let quota: &Arc<ClientQuota> = node.quotas.of(&caller.name, caller.role, now_ns);
     match quota.charge_request(now_ns) {
         Ok(()) => {
             let quota = quota.clone();

@@ -26,6 +26,7 @@ pub fn status(node: &Node) -> GetStatusResponse {
         ("duty_cycles", counters.duty_cycles.get()),
         ("busy_cycles", counters.busy_cycles.get()),
         ("stall_ns_max", counters.stall_ns_max.get()),
+        ("stalls", node.telemetry.stalls.count.get()),
         ("ticks", counters.ticks.get()),
     ];
     GetStatusResponse {
@@ -54,6 +55,7 @@ pub fn status(node: &Node) -> GetStatusResponse {
         subscriptions_max: delivery.subscriptions_max.load(Ordering::Relaxed) as u32,
         delivered: delivery.delivered.get(),
         conflated: delivery.conflated.get(),
+        objectives: node.objectives(),
     }
 }
 

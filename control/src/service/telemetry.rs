@@ -1,10 +1,11 @@
 //! `Telemetry`: latencies by stage, and whose they are.
 
-use crate::latency::{self, Counts, Scope, Series, v2};
+use crate::latency::{self, Counts, Scope, Series, WORKER, v2};
 use crate::node::Node;
 use crate::proto::telemetry_server::Telemetry as Service;
 use crate::proto::{
-    self, GetLatencyRequest, GetLatencyResponse, Stage, StageLatency, WatchLatencyRequest, Window,
+    self, GetLatencyRequest, GetLatencyResponse, Stage, StageLatency, Stall, StallsRequest, StallsResponse,
+    WatchLatencyRequest, Window, WorkerStalls,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -139,6 +140,35 @@ pub fn summary(series: &Series, counts: &Counts, include_histogram: bool) -> Sta
     }
 }
 
+fn stall(node: &Node, stall: dataplane::stall::Stall) -> Stall {
+    let dataplane::stall::Stall { ended_ns, duration_ns, frames, messages, port, feed } = stall;
+    let port = port.and_then(|port| node.config.ports.get(usize::from(port)));
+    Stall {
+        ended_ns,
+        duration_ns,
+        idle: frames == 0,
+        frames,
+        messages,
+        port: port.map_or_else(String::new, |port| port.name.clone()),
+        feed: feed.map_or_else(String::new, |feed| node.feed_name(feed)),
+    }
+}
+
+/// The stalls of the worker, if there is one.
+fn stalls(node: &Node) -> Vec<WorkerStalls> {
+    let worker = || {
+        let stalls = &node.telemetry.stalls;
+        WorkerStalls {
+            worker: WORKER.to_owned(),
+            limit_ns: node.config.worker.stall_us * 1_000,
+            count: stalls.count.get(),
+            total_ns: stalls.total_ns.get(),
+            last: stalls.last().into_iter().map(|one| stall(node, one)).collect(),
+        }
+    };
+    (!node.telemetry.ports.is_empty()).then(worker).into_iter().collect()
+}
+
 #[tonic::async_trait]
 impl Service for Telemetry {
     async fn get_latency(
@@ -151,6 +181,10 @@ impl Service for Telemetry {
         let all = latency::counts(&self.node);
         query.check(&all)?;
         Ok(Response::new(query.response(&self.node, &all, self.node.unix_ns(), None)))
+    }
+
+    async fn stalls(&self, _request: Request<StallsRequest>) -> Result<Response<StallsResponse>, Status> {
+        Ok(Response::new(StallsResponse { workers: stalls(&self.node) }))
     }
 
     type WatchLatencyStream = ReceiverStream<Result<GetLatencyResponse, Status>>;

@@ -59,7 +59,8 @@ impl World {
         let telemetry = Arc::new(Telemetry { feeds: vec![FeedTelemetry::default()], ..Telemetry::default() });
         let (tail, stopping) = (watch::channel(0).1, watch::channel(false).1);
         let node = Node::new(settings, writer.reader(), telemetry, 0, tail, stopping, GroupAccess::default());
-        let mut world = World { writer, node: Arc::new(node.unwrap()), now_ns: MS, log: Vec::new(), session: 0 };
+        let mut world =
+            World { writer, node: Arc::new(node.unwrap()), now_ns: MS, log: Vec::new(), session: 0 };
         world.begin_session();
         world
     }
@@ -110,7 +111,7 @@ impl World {
             let drawn = (seed + number).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
             let sequence = self.tail();
             let head = Tick { instrument: (drawn % instruments) as u32, sequence, ..Tick::default() };
-            let tick = if (drawn >> 8) % 3 == 0 {
+            let tick = if (drawn >> 8).is_multiple_of(3) {
                 head.with_payload(Trade { price: sequence as i64, size: 1, trade_id: sequence })
             } else {
                 head.with_payload(Quote { bid_price: sequence as i64, bid_size: 1, ..Quote::EMPTY })

@@ -1,0 +1,7 @@
+//! What a node says of how it does, as a process.
+
+mod objectives;
+#[path = "../process/mod.rs"]
+mod process;
+mod rig;
+mod stalls;

@@ -1,0 +1,40 @@
+//! A worker that is kept from running says so.
+
+use super::process::{tickplane, wait_for};
+use super::rig::Rig;
+use rustix::process::Signal;
+
+#[test]
+fn a_node_that_was_stopped_says_when_and_for_how_long() {
+    let rig = Rig::start(0, "idle = \"yield\"\nstall_us = 50000", "");
+    // Another process may keep it from running, too: the longest of its stalls is at least this one.
+    let longest = || {
+        let seen = rig.json(&["latency", "--stalls"]);
+        let last = seen["workers"][0]["last"].as_array().unwrap().clone();
+        last.into_iter().max_by_key(|stall| stall["duration_ns"].as_u64())
+    };
+    let stopped = std::time::Instant::now();
+    rig.signal(Signal::STOP);
+    // It is stopped once the kernel says so.
+    wait_for("it is stopped", || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", rig.node.0.id())).unwrap();
+        stat.rsplit(") ").next().unwrap().starts_with('T').then_some(())
+    });
+    let until = std::time::Instant::now();
+    wait_for("a while", || (until.elapsed().as_millis() >= 200).then_some(()));
+    rig.signal(Signal::CONT);
+    let stall = wait_for("the stall is told", || {
+        longest().filter(|stall| stall["duration_ns"].as_u64() >= Some(200_000_000))
+    });
+    assert!(stall["duration_ns"].as_u64().unwrap() <= stopped.elapsed().as_nanos() as u64, "{stall}");
+    assert_eq!((&stall["idle"], &stall["frames"], &stall["port"]), (&true.into(), &0.into(), &"".into()));
+    let text = tickplane().args(["latency", "--stalls", "--server", &rig.grpc]).output().unwrap();
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.starts_with("worker 0: ") && text.contains("idle: the thread was kept"), "{text}");
+    let page = rig.page();
+    let value = |name: &str| -> f64 {
+        let line = page.lines().find(|line| line.starts_with(&format!("tickplane_{name}{{}} ")));
+        line.unwrap_or_else(|| panic!("{name} is not in {page}")).split(' ').nth(1).unwrap().parse().unwrap()
+    };
+    assert!(value("worker_stalls_total") >= 1.0 && value("worker_stalled_seconds_total") >= 0.2);
+}
