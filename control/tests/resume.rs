@@ -4,7 +4,6 @@ mod group;
 mod process;
 
 use dataplane::cache::reader::Reader;
-use dataplane::cache::tick::Kind;
 use drivers::region::RegionMapping;
 use group::{Node, Rig};
 use process::{Process, tickplane, wait_for};
@@ -48,14 +47,6 @@ impl Watch {
     }
 }
 
-/// The positions of rows in a node's log, between two of them.
-fn rows_between(node: &Node, from: u64, to: u64) -> Vec<u64> {
-    let mapping = RegionMapping::open(&node.region).unwrap();
-    let reader = Reader::open(mapping.cells()).unwrap();
-    let is_row = |position: &u64| usize::from(reader.log_tick(*position).unwrap().kind) < Kind::ROWS;
-    (from..=to).filter(is_row).collect()
-}
-
 #[test]
 fn after_a_failover_each_tick_comes_once_and_in_order_at_either_survivor() {
     let rig = Rig::new(0);
@@ -88,13 +79,12 @@ fn after_a_failover_each_tick_comes_once_and_in_order_at_either_survivor() {
         let copy = rig.dump(&format!("place.{}", node.name));
         std::fs::copy(&place, &copy).unwrap();
         let after = Watch::start(node, rig.dump(&format!("after.{}.jsonl", node.name)), &copy);
-        let last =
-            *rows_between(node, position, node.cluster()["tail"].as_u64().unwrap() - 1).last().unwrap();
+        let last = *node.rows_between(position, node.cluster()["tail"].as_u64().unwrap() - 1).last().unwrap();
         wait_for("all ticks are watched", || (after.positions().last() >= Some(&last)).then_some(()));
         let after = after.end();
         assert_eq!(after.lines()[0]["notice"], "resumed", "at {}", node.name);
         let all = [seen.clone(), after.positions()].concat();
         assert!(all.len() > 5_000 && all.windows(2).all(|pair| pair[0] < pair[1]), "once, and in order");
-        assert_eq!(all, rows_between(node, all[0], *all.last().unwrap()), "nothing is missing");
+        assert_eq!(all, node.rows_between(all[0], *all.last().unwrap()), "nothing is missing");
     }
 }

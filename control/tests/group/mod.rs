@@ -6,7 +6,7 @@ pub mod log;
 
 use crate::process::{Process, field, start_node_in, tickplane_in, wait_for};
 use dataplane::cache::reader::{Reader, State};
-use dataplane::cache::tick::Quote;
+use dataplane::cache::tick::{Kind, Quote};
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
 use drivers::region::RegionMapping;
@@ -185,6 +185,14 @@ impl Node {
     }
 
     /// Every row is what the exchange's own book says, and live.
+    /// The positions of rows in the node's log, from the one to the other, both included.
+    pub fn rows_between(&self, from: u64, to: u64) -> Vec<u64> {
+        let mapping = RegionMapping::open(&self.region).unwrap();
+        let reader = Reader::open(mapping.cells()).unwrap();
+        let is_row = |position: &u64| usize::from(reader.log_tick(*position).unwrap().kind) < Kind::ROWS;
+        (from..=to).filter(is_row).collect()
+    }
+
     pub fn is_right(&self, dump: &Path) -> bool {
         dump.exists() && self.client(&["verify", dump.to_str().unwrap()]).status.success()
     }
