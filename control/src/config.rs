@@ -231,7 +231,7 @@ pub struct MetricsConfig {
     pub listen: SocketAddr,
 }
 
-/// What is made at run time: clients, subscriptions, and the record of who did what.
+/// What is made at run time: subscriptions, and the record of who did what.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreConfig {

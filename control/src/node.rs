@@ -88,12 +88,16 @@ impl Node {
             limiting.set_defaults(config.quota.clone(), SystemClock.monotonic_ns());
             Ok(())
         });
+        let access = Arc::new(Access::new(&config)?);
+        let admitting = access.clone();
+        settings
+            .on_change("clients", move |config| admitting.reload(config).map_err(|error| error.to_string()));
         let store = Arc::new(Store::in_memory().expect("memory takes what is put into it"));
         let subscriptions = Subscriptions::open(config.clone(), store).expect("an empty store can be read");
         let objectives = config.objectives.iter().map(|objective| objective.unjudged()).collect();
         Ok(Node {
             quotas,
-            access: Arc::new(Access::new(&config)?),
+            access,
             config,
             settings: Arc::new(settings),
             reader,

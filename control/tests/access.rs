@@ -18,7 +18,7 @@ use tonic_health::pb::health_client::HealthClient;
 /// A node with TLS, an admin by certificate, and readers by token.
 struct Rig {
     folder: tempfile::TempDir,
-    _node: Process,
+    node: Process,
     server: String,
     reader: String,
     narrow: String,
@@ -66,7 +66,7 @@ impl Rig {
         let (node, line) = start_node(folder.path(), &text);
         let port = field(&line, "grpc").unwrap().rsplit_once(':').unwrap().1.to_owned();
         let server = format!("https://localhost:{port}");
-        Rig { folder, _node: node, server, reader, narrow }
+        Rig { folder, node, server, reader, narrow }
     }
 
     fn file(&self, name: &str) -> Option<PathBuf> {
@@ -174,4 +174,57 @@ async fn a_client_sees_what_it_is_entitled_to() {
     let image = stream.message().await.unwrap().unwrap();
     assert!(!image.feed_events.is_empty());
     assert!(image.feed_events.iter().all(|event| event.feed == "two"), "{image:?}");
+}
+
+/// Changes the file, and tells the node.
+fn reload(rig: &Rig, from: &str, to: &str) {
+    let file = rig.folder.path().join("appliance.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains(from), "{from}");
+    std::fs::write(&file, text.replace(from, to)).unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&rig.node.0),
+        rustix::process::Signal::HUP,
+    )
+    .unwrap();
+}
+
+#[tokio::test]
+async fn clients_change_while_the_node_runs_and_what_they_had_open_ends() {
+    let rig = Rig::start();
+    let subscribe = SubscribeRequest { patterns: vec!["*".to_owned()], ..Default::default() };
+    let mut open = Vec::new();
+    for token in [&rig.reader, &rig.narrow] {
+        let mut client = MarketDataClient::new(rig.bearer(token).connect().await.unwrap());
+        let mut stream = client.subscribe(subscribe.clone()).await.unwrap().into_inner();
+        assert!(stream.message().await.unwrap().is_some());
+        open.push(stream);
+    }
+    // One that is narrowed further.
+    reload(&rig, "patterns = [\"A*\"]", "patterns = [\"AB*\"]");
+    let end = loop {
+        match open[1].message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it says why it ends"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(end.code(), Code::PermissionDenied);
+    assert!(end.message().starts_with("nat was deleted, or what it may do was changed"), "{end}");
+    let mut narrow = MarketDataClient::new(rig.bearer(&rig.narrow).connect().await.unwrap());
+    let get = |symbol: &str| GetRequest { symbols: vec![symbol.to_owned()] };
+    assert_eq!(narrow.get(get("AC")).await.unwrap_err().code(), Code::PermissionDenied);
+    narrow.get(get("ABC")).await.unwrap();
+    // The other one is as it was, and what it has open goes on.
+    assert_eq!(feeds(rig.bearer(&rig.reader).connect().await.unwrap()).await.unwrap().len(), 2);
+    let is_over = tokio::time::timeout(std::time::Duration::from_millis(1), open[0].message()).await;
+    assert!(!matches!(is_over, Ok(Err(_) | Ok(None))));
+    // It is gone, and its token is no one's.
+    let text = std::fs::read_to_string(rig.folder.path().join("appliance.toml")).unwrap();
+    let from = text.find("[[clients]]\nname = \"rob\"").unwrap();
+    let to = text.find("[[clients]]\nname = \"nat\"").unwrap();
+    reload(&rig, &text[from..to], "");
+    while open[0].message().await.is_ok_and(|response| response.is_some()) {}
+    let refused = feeds(rig.bearer(&rig.reader).connect().await.unwrap()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
 }

@@ -1,6 +1,6 @@
-//! Who the clients are: those of the file, and those that admins made.
+//! Who the clients are: those of the configuration, as it is now.
 
-use super::{Entitlement, Role, Standing, TokenHash};
+use super::{ANONYMOUS, Entitlement, Role, Standing, TokenHash};
 use crate::config::{ClientConfig, Config};
 use crate::proto::RowKind;
 use crate::selection::Selection;
@@ -26,8 +26,6 @@ pub struct Client {
     pub made_of: ClientConfig,
     pub entitlement: Arc<Entitlement>,
     pub standing: Standing,
-    /// Whether it is of the file.
-    pub is_configured: bool,
     pub token: Option<TokenHash>,
     revoke: watch::Sender<bool>,
 }
@@ -53,15 +51,18 @@ impl Client {
         made_of: ClientConfig,
         token: Option<TokenHash>,
         config: &Config,
-        is_configured: bool,
     ) -> Result<Client, ClientsError> {
         let rows = made_of
             .check(config)
             .and_then(|()| made_of.rows(config))
             .map_err(|cause| ClientsError::Client { name: made_of.name.clone(), cause })?;
-        let entitlement = Arc::new(Entitlement { rows, delay: Duration::from_millis(made_of.delay_ms) });
+        let entitlement = Entitlement { rows, delay: Duration::from_millis(made_of.delay_ms) };
+        Ok(Client::of(made_of, token, entitlement))
+    }
+
+    fn of(made_of: ClientConfig, token: Option<TokenHash>, entitlement: Entitlement) -> Client {
         let (revoke, standing) = Standing::new();
-        Ok(Client { made_of, entitlement, standing, is_configured, token, revoke })
+        Client { made_of, entitlement: Arc::new(entitlement), standing, token, revoke }
     }
 
     pub fn name(&self) -> &str {
@@ -78,12 +79,13 @@ impl Client {
     }
 }
 
-/// All of them at one time; a change makes another of it.
+/// All of them at one time; another configuration makes another of it.
 #[derive(Clone, Debug, Default)]
 pub struct Clients {
     by_name: BTreeMap<String, Arc<Client>>,
     by_certificate: HashMap<String, Arc<Client>>,
     by_token: HashMap<u64, Arc<Client>>,
+    anonymous: Option<Arc<Client>>,
 }
 
 impl Clients {
@@ -92,40 +94,62 @@ impl Clients {
         let mut clients = Clients::default();
         for made_of in &config.clients {
             let token = made_of.token_sha256.as_ref().map(|hash| hash.parse().expect("it was checked"));
-            clients.put(Arc::new(Client::new(made_of.clone(), token, config, true)?))?;
+            let client = Client::new(made_of.clone(), token, config)?;
+            clients.check(&client)?;
+            clients.put(Arc::new(client));
+        }
+        if config.is_anonymous() {
+            let anonymous =
+                ClientConfig { name: ANONYMOUS.to_owned(), role: Role::Admin, ..ClientConfig::default() };
+            clients.anonymous = Some(Arc::new(Client::of(anonymous, None, Entitlement::everything())));
         }
         Ok(clients)
     }
 
-    /// Adds a client, or puts it in the place of the one of that name, which is returned.
-    pub fn put(&mut self, client: Arc<Client>) -> Result<Option<Arc<Client>>, ClientsError> {
-        let shared = |other: &Arc<Client>, what| {
-            let (name, other) = (client.name().to_owned(), other.name().to_owned());
-            if name == other { Ok(()) } else { Err(ClientsError::Shared { name, other, what }) }
-        };
-        if let Some(other) = client.token.and_then(|hash| self.by_token.get(&hash.key())) {
-            shared(other, "token")?;
+    /// Takes those of `before` that are made of the same into the places of their likes, so that what they have open goes on, and
+    /// returns the others of `before`.
+    pub fn keep(&mut self, before: &Clients) -> Vec<Arc<Client>> {
+        let mut gone = Vec::new();
+        for old in before.by_name.values().chain(&before.anonymous) {
+            let is_anonymous = old.name() == ANONYMOUS;
+            let place = if is_anonymous { self.anonymous.as_ref() } else { self.by_name.get(old.name()) };
+            match place {
+                Some(new) if new.made_of == old.made_of && is_anonymous => self.anonymous = Some(old.clone()),
+                Some(new) if new.made_of == old.made_of => self.put(old.clone()),
+                _ => gone.push(old.clone()),
+            }
         }
-        let certificate = client.made_of.certificate.clone();
-        if let Some(other) = certificate.as_ref().and_then(|name| self.by_certificate.get(name)) {
-            shared(other, "certificate")?;
-        }
-        let before = self.remove(client.name());
+        gone
+    }
+
+    /// Adds a client, or puts it in the place of the one of that name, which has the same token and certificate.
+    fn put(&mut self, client: Arc<Client>) {
         if let Some(hash) = client.token {
             self.by_token.insert(hash.key(), client.clone());
         }
-        if let Some(certificate) = certificate {
+        if let Some(certificate) = client.made_of.certificate.clone() {
             self.by_certificate.insert(certificate, client.clone());
         }
         self.by_name.insert(client.name().to_owned(), client);
-        Ok(before)
     }
 
-    pub fn remove(&mut self, name: &str) -> Option<Arc<Client>> {
-        let client = self.by_name.remove(name)?;
-        self.by_token.retain(|_, other| other.name() != name);
-        self.by_certificate.retain(|_, other| other.name() != name);
-        Some(client)
+    /// Refuses a client that has something of another's.
+    fn check(&self, client: &Client) -> Result<(), ClientsError> {
+        let (token, certificate) = (client.token, &client.made_of.certificate);
+        let by_token = token.and_then(|hash| self.by_token.get(&hash.key())).map(|other| (other, "token"));
+        let by_certificate = certificate.as_ref().and_then(|name| self.by_certificate.get(name));
+        match by_token.or(by_certificate.map(|other| (other, "certificate"))) {
+            None => Ok(()),
+            Some((other, what)) => {
+                let (name, other) = (client.name().to_owned(), other.name().to_owned());
+                Err(ClientsError::Shared { name, other, what })
+            }
+        }
+    }
+
+    /// Who calls without showing anything; `None` = nobody may.
+    pub fn anonymous(&self) -> Option<&Arc<Client>> {
+        self.anonymous.as_ref()
     }
 
     pub fn get(&self, name: &str) -> Option<&Arc<Client>> {

@@ -1,9 +1,7 @@
 //! The layer that every call passes: who calls, may it, and how much of it.
 
 use super::guesses::Guesses;
-use super::{
-    ANONYMOUS, Caller, Client, Clients, ClientsError, Entitlement, Role, Standing, certificate, method,
-};
+use super::{Caller, Client, Clients, ClientsError, certificate, method};
 use crate::config::Config;
 use dataplane::counters::Counter;
 use dataplane::time::Clock;
@@ -33,10 +31,6 @@ pub struct Refusals {
 /// Who may call, and who was refused.
 pub struct Access {
     clients: RwLock<Arc<Clients>>,
-    /// Whether whoever shows nothing may do everything.
-    is_anonymous: bool,
-    /// Nobody revokes it: what holds it open is here.
-    anonymous: Standing,
     guesses: Mutex<Guesses>,
     pub refusals: Refusals,
 }
@@ -45,8 +39,6 @@ impl Access {
     pub fn new(config: &Config) -> Result<Access, ClientsError> {
         Ok(Access {
             clients: RwLock::new(Arc::new(Clients::of(config)?)),
-            is_anonymous: config.is_anonymous(),
-            anonymous: Standing::new().1,
             guesses: Mutex::default(),
             refusals: Refusals::default(),
         })
@@ -57,13 +49,16 @@ impl Access {
         self.clients.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts others in their place, from the next call on.
-    pub fn replace(&self, clients: Clients) {
-        *self.clients.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(clients);
-    }
-
-    pub fn is_anonymous(&self) -> bool {
-        self.is_anonymous
+    /// From the next call on the clients are those of another configuration. What is open of those who are not as they were
+    /// ends.
+    pub fn reload(&self, config: &Config) -> Result<(), ClientsError> {
+        let mut fresh = Clients::of(config)?;
+        let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
+        let gone = fresh.keep(&clients);
+        *clients = Arc::new(fresh);
+        drop(clients);
+        gone.iter().for_each(|client| client.revoke());
+        Ok(())
     }
 
     /// The caller of a method, and whether it may; `None` = nobody has to say who calls.
@@ -112,14 +107,8 @@ impl Access {
                 )))
             });
         }
-        if self.is_anonymous {
-            return Ok(Caller {
-                name: ANONYMOUS.to_owned(),
-                role: Role::Admin,
-                entitlement: Arc::new(Entitlement::everything()),
-                from,
-                standing: self.anonymous.clone(),
-            });
+        if let Some(anonymous) = clients.anonymous() {
+            return Ok(caller(anonymous, from));
         }
         self.refusals.unauthenticated.add(1);
         Err(Box::new(Status::unauthenticated(

@@ -39,7 +39,7 @@ pub struct GrpcTlsConfig {
     pub client_ca: Option<PathBuf>,
 }
 
-/// A client that is there from the start, and is changed only in the file.
+/// A client. Those of the file can change while the node runs: change the file, and send SIGHUP, or `tickplane config apply`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientConfig {
