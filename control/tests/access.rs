@@ -6,11 +6,15 @@ use control::client::{Connection, ServerArgs};
 use control::proto::cluster_client::ClusterClient;
 use control::proto::feeds_client::FeedsClient;
 use control::proto::market_data_client::MarketDataClient;
-use control::proto::{FeedsListRequest, GetRequest, HandOverRequest, ListRequest, SubscribeRequest};
+use control::proto::{
+    FeedsListRequest, GetRequest, HandOverRequest, Instrument, ListRequest, SubscribeRequest,
+};
 use process::{Process, field, start_node, tickplane};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::Value;
 use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -22,6 +26,9 @@ struct Rig {
     server: String,
     reader: String,
     narrow: String,
+    /// Of a client that sees everything late.
+    late: String,
+    group: String,
 }
 
 fn token() -> (String, String) {
@@ -45,10 +52,10 @@ impl Rig {
             std::fs::write(file(&format!("{name}.pem")), certificate.pem()).unwrap();
             std::fs::write(file(&format!("{name}.key")), key.serialize_pem()).unwrap();
         }
-        let ((reader, reader_hash), (narrow, narrow_hash)) = (token(), token());
+        let ((reader, reader_hash), (narrow, narrow_hash), (late, late_hash)) = (token(), token(), token());
         let group = format!("239.252.{}.{}", std::process::id() >> 8 & 0xff, std::process::id() & 0xff);
         let text = format!(
-            "node = \"access\"\n[region]\npath = {:?}\ninstruments_max = 64\nlog_ticks = 1024\n[[ports]]\nname = \"lo\"\n\
+            "node = \"access\"\n[region]\npath = {:?}\ninstruments_max = 64\nlog_ticks = 65536\n[[ports]]\nname = \"lo\"\n\
              kind = \"udp\"\ninterface = \"127.0.0.1\"\n\
              [[feeds]]\nname = \"one\"\nprotocol = \"itch50\"\norders_max = 100\n[[feeds.lines]]\nname = \"A\"\nport = \"lo\"\n\
              group = \"{group}:26477\"\n\
@@ -57,7 +64,8 @@ impl Rig {
              [grpc]\nlisten = \"127.0.0.1:0\"\n[grpc.tls]\ncertificate = {:?}\nkey = {:?}\nclient_ca = {:?}\n\
              [[clients]]\nname = \"ann\"\nrole = \"admin\"\ncertificate = \"ann.example\"\n\
              [[clients]]\nname = \"rob\"\nrole = \"reader\"\ntoken_sha256 = \"{reader_hash}\"\n\
-             [[clients]]\nname = \"nat\"\nrole = \"reader\"\ntoken_sha256 = \"{narrow_hash}\"\nfeeds = [\"two\"]\npatterns = [\"A*\"]\n",
+             [[clients]]\nname = \"nat\"\nrole = \"reader\"\ntoken_sha256 = \"{narrow_hash}\"\nfeeds = [\"two\"]\npatterns = [\"A*\"]\n\
+             [[clients]]\nname = \"lou\"\nrole = \"reader\"\ntoken_sha256 = \"{late_hash}\"\ndelay_ms = 400\n",
             file("region"),
             file("localhost.pem"),
             file("localhost.key"),
@@ -66,7 +74,7 @@ impl Rig {
         let (node, line) = start_node(folder.path(), &text);
         let port = field(&line, "grpc").unwrap().rsplit_once(':').unwrap().1.to_owned();
         let server = format!("https://localhost:{port}");
-        Rig { folder, node, server, reader, narrow }
+        Rig { folder, node, server, reader, narrow, late, group }
     }
 
     fn file(&self, name: &str) -> Option<PathBuf> {
@@ -217,7 +225,7 @@ async fn clients_change_while_the_node_runs_and_what_they_had_open_ends() {
     narrow.get(get("ABC")).await.unwrap();
     // The other one is as it was, and what it has open goes on.
     assert_eq!(feeds(rig.bearer(&rig.reader).connect().await.unwrap()).await.unwrap().len(), 2);
-    let is_over = tokio::time::timeout(std::time::Duration::from_millis(1), open[0].message()).await;
+    let is_over = tokio::time::timeout(Duration::from_millis(1), open[0].message()).await;
     assert!(!matches!(is_over, Ok(Err(_) | Ok(None))));
     // It is gone, and its token is no one's.
     let text = std::fs::read_to_string(rig.folder.path().join("appliance.toml")).unwrap();
@@ -227,4 +235,52 @@ async fn clients_change_while_the_node_runs_and_what_they_had_open_ends() {
     while open[0].message().await.is_ok_and(|response| response.is_some()) {}
     let refused = feeds(rig.bearer(&rig.reader).connect().await.unwrap()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
+}
+
+/// All rows, by what they are, and the position that they are of.
+async fn rows(client: &mut MarketDataClient<Connection>) -> Result<(Vec<Instrument>, u64), tonic::Status> {
+    let listed = client.list(ListRequest { page_size: 10_000, ..Default::default() }).await?.into_inner();
+    Ok((listed.instruments, listed.position))
+}
+
+#[tokio::test]
+async fn a_client_that_may_not_see_it_in_real_time_sees_the_same_later() {
+    let rig = Rig::start();
+    let mut now = MarketDataClient::new(rig.bearer(&rig.reader).connect().await.unwrap());
+    let mut late = MarketDataClient::new(rig.bearer(&rig.late).connect().await.unwrap());
+    let mut exchange = tickplane();
+    exchange.arg("exchange").args(["--line-a", &format!("{}:26477", rig.group)]);
+    exchange.args(["--line-b", &format!("{}:26478", rig.group), "--instruments", "20", "--messages", "4000"]);
+    exchange.args(["--rate", "4000", "--linger"]).stderr(Stdio::null()).stdout(Stdio::null());
+    let _exchange = Process(exchange.spawn().unwrap());
+    let (mut behind, mut refused, started) = (0, 0, Instant::now());
+    let same = loop {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "{behind} times behind, refused {refused} times"
+        );
+        let (shown, position) = match rows(&mut late).await {
+            Ok(shown) => shown,
+            Err(status) => {
+                assert_eq!(status.code(), Code::Unavailable, "{status}");
+                assert!(status.message().contains("400 ms ago is not known yet"), "{status}");
+                refused += 1;
+                continue;
+            }
+        };
+        let (real, tail) = rows(&mut now).await.unwrap();
+        assert!(position <= tail, "nobody sees more than there is");
+        behind += usize::from(position < tail);
+        // While the exchange speaks it is behind.
+        if behind > 0 && real.len() >= 40 && position == tail {
+            break (shown, real);
+        }
+    };
+    assert!(same.0.len() >= 40 && same.0 == same.1, "what it sees is what was");
+    let mut stream = late
+        .subscribe(SubscribeRequest { patterns: vec!["*".to_owned()], ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(stream.message().await.unwrap().unwrap().updates.len() >= 40);
 }
