@@ -6,8 +6,10 @@ use control::client::{Connection, ServerArgs};
 use control::proto::cluster_client::ClusterClient;
 use control::proto::feeds_client::FeedsClient;
 use control::proto::market_data_client::MarketDataClient;
+use control::proto::telemetry_client::TelemetryClient;
 use control::proto::{
-    FeedsListRequest, GetRequest, HandOverRequest, Instrument, ListRequest, SubscribeRequest,
+    FeedsListRequest, GetLatencyRequest, GetRequest, HandOverRequest, Instrument, ListRequest, Scope,
+    SubscribeRequest, scope,
 };
 use process::{Process, field, start_node, tickplane};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -248,6 +250,9 @@ async fn a_client_that_may_not_see_it_in_real_time_sees_the_same_later() {
     let rig = Rig::start();
     let mut now = MarketDataClient::new(rig.bearer(&rig.reader).connect().await.unwrap());
     let mut late = MarketDataClient::new(rig.bearer(&rig.late).connect().await.unwrap());
+    let everything = SubscribeRequest { patterns: vec!["*".to_owned()], ..Default::default() };
+    let mut followed = now.subscribe(everything.clone()).await.unwrap().into_inner();
+    tokio::spawn(async move { while let Ok(Some(_)) = followed.message().await {} });
     let mut exchange = tickplane();
     exchange.arg("exchange").args(["--line-a", &format!("{}:26477", rig.group)]);
     exchange.args(["--line-b", &format!("{}:26478", rig.group), "--instruments", "20", "--messages", "4000"]);
@@ -277,10 +282,13 @@ async fn a_client_that_may_not_see_it_in_real_time_sees_the_same_later() {
         }
     };
     assert!(same.0.len() >= 40 && same.0 == same.1, "what it sees is what was");
-    let mut stream = late
-        .subscribe(SubscribeRequest { patterns: vec!["*".to_owned()], ..Default::default() })
-        .await
-        .unwrap()
-        .into_inner();
+    let mut stream = late.subscribe(everything).await.unwrap().into_inner();
     assert!(stream.message().await.unwrap().unwrap().updates.len() >= 40);
+    // What others were sent, and how fast, is not a reader's to see.
+    let scope = |name: &str| Scope { scope: Some(scope::Scope::Client(name.to_owned())) };
+    let latency = |name: &str| GetLatencyRequest { scopes: vec![scope(name)], ..Default::default() };
+    let mut telemetry = TelemetryClient::new(rig.bearer(&rig.late).connect().await.unwrap());
+    assert_eq!(telemetry.get_latency(latency("rob")).await.unwrap_err().code(), Code::NotFound);
+    let mut admin = TelemetryClient::new(rig.certificate("ann.example").connect().await.unwrap());
+    assert!(!admin.get_latency(latency("rob")).await.unwrap().into_inner().stages.is_empty());
 }

@@ -1,5 +1,6 @@
 //! `Telemetry`: latencies by stage, and whose they are.
 
+use crate::access::{Caller, Role, watch_standing};
 use crate::latency::{self, Counts, Scope, Series, WORKER, v2};
 use crate::node::Node;
 use crate::proto::telemetry_server::Telemetry as Service;
@@ -120,6 +121,19 @@ impl Query {
     }
 }
 
+/// What is counted now, but for what a reader may not see: what is other clients'.
+fn counts(node: &Node, caller: &Caller) -> All {
+    let mut all = latency::counts(node);
+    if caller.role == Role::Reader {
+        all.retain(|series, _| match &series.scope {
+            Scope::Client(name) => *name == caller.name,
+            Scope::Role(_) => false,
+            Scope::Node | Scope::Worker(_) | Scope::Feed(_) | Scope::Peer(_) => true,
+        });
+    }
+    all
+}
+
 pub fn summary(series: &Series, counts: &Counts, include_histogram: bool) -> StageLatency {
     let histogram = counts.hdr();
     let at = |quantile| if histogram.is_empty() { 0 } else { histogram.value_at_quantile(quantile) };
@@ -175,10 +189,11 @@ impl Service for Telemetry {
         &self,
         request: Request<GetLatencyRequest>,
     ) -> Result<Response<GetLatencyResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let GetLatencyRequest { stages, include_histogram, window, scopes, all_scopes } =
             request.into_inner();
         let query = Query { include_histogram, ..Query::new(&stages, &scopes, all_scopes, window)? };
-        let all = latency::counts(&self.node);
+        let all = counts(&self.node, &caller);
         query.check(&all)?;
         Ok(Response::new(query.response(&self.node, &all, self.node.unix_ns(), None)))
     }
@@ -193,6 +208,7 @@ impl Service for Telemetry {
         &self,
         request: Request<WatchLatencyRequest>,
     ) -> Result<Response<Self::WatchLatencyStream>, Status> {
+        let caller = Caller::of(&request)?;
         let WatchLatencyRequest { stages, include_histogram, interval_ms, window, scopes, all_scopes } =
             request.into_inner();
         let query = Query { include_histogram, ..Query::new(&stages, &scopes, all_scopes, window)? };
@@ -200,14 +216,14 @@ impl Service for Telemetry {
         if !(100..=3_600_000).contains(&interval_ms) {
             return Err(Status::invalid_argument("interval_ms: must be 100 to 3600000"));
         }
-        let mut earlier = latency::counts(&self.node);
+        let mut earlier = counts(&self.node, &caller);
         query.check(&earlier)?;
         let open = self.node.open_subscription().ok_or_else(|| {
             Status::resource_exhausted("too many subscriptions are open: [grpc] subscriptions_max")
         })?;
         let (sender, receiver) = mpsc::channel(1);
-        let node = self.node.clone();
-        tokio::spawn(async move {
+        let (node, watched, responses) = (self.node.clone(), caller.clone(), sender.clone());
+        let watch = async move {
             let _open = open;
             let mut stopping = node.stopping.clone();
             let mut since_ns = node.unix_ns();
@@ -220,14 +236,15 @@ impl Service for Telemetry {
                         return;
                     }
                 }
-                let (all, at_ns) = (latency::counts(&node), node.unix_ns());
+                let (all, at_ns) = (counts(&node, &watched), node.unix_ns());
                 let response = query.response(&node, &all, at_ns, Some((&earlier, since_ns)));
                 if sender.send(Ok(response)).await.is_err() {
                     return;
                 }
                 (earlier, since_ns) = (all, at_ns);
             }
-        });
+        };
+        tokio::spawn(watch_standing(caller, responses, watch));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
