@@ -15,7 +15,8 @@
 //!   them meanwhile; a device may also read them twice. So they are announced once the writes are done and the oldest tick is
 //!   still in its cell. If not, the standby never takes them, and begins anew with an image.
 //! - **An acknowledgement is a write, too,** into a cell of the primary's that proves itself (acknowledgement.rs); the primary looks
-//!   there in each round. A newer one replaces one that was not looked at, or was not posted since the queue was full.
+//!   there in each round. A newer one replaces one that was not looked at, or was not posted: the queue was full, or the one before was 200 µs
+//!   ago at most, since ticks wait while a device is at it.
 //! - **The stream has its turn** once in a millisecond: while an end is at it, ticks wait.
 //! - **A key for each connection.** The standby registers its log, the primary a cell, and neither anything else, when a
 //!   connection begins. They take the keys back when it ends: whoever wrote before can't any more, nor acknowledge for its
@@ -44,6 +45,9 @@ const WRITES: u32 = 128;
 const RECEIVES: u32 = 512;
 /// Acknowledgements under way at most.
 const ACKNOWLEDGEMENTS: u32 = 64;
+
+/// Between two acknowledgements: while a card, or what stands for one, is at the one, a tick that comes waits.
+const ACKNOWLEDGEMENT_INTERVAL_NS: u64 = 200_000;
 
 /// What ends a connection.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use super::flight::Flight;
 use super::introduction::Introduction;
 use super::log_memory::LogMemory;
 use super::turn::Turn;
-use super::{ACKNOWLEDGEMENTS, LinkError, RECEIVES};
+use super::{ACKNOWLEDGEMENT_INTERVAL_NS, ACKNOWLEDGEMENTS, LinkError, RECEIVES};
 use crate::rdma::{
     Completed, CompletionQueue, Device, QueuePair, QueuePairConfig, RdmaError, RemoteMemory, Source, Write,
 };
@@ -33,6 +33,8 @@ pub struct StandbyEnd {
     flight: Flight,
     /// The newest one, if it was not sent yet.
     acknowledgement: Option<Message>,
+    /// When another one may be written.
+    next_ns: u64,
     /// When the stream is looked at again.
     turn: Turn,
 }
@@ -67,6 +69,7 @@ impl StandbyEnd {
             primary: None,
             flight: Flight::new(ACKNOWLEDGEMENTS),
             acknowledgement: None,
+            next_ns: 0,
         })
     }
 
@@ -89,7 +92,7 @@ impl StandbyEnd {
         let round_ns = now_ns();
         self.settle(standby, round_ns);
         let announced = announced?;
-        self.acknowledge()?;
+        self.acknowledge(round_ns)?;
         self.pair.post_receives(announced, 0)?;
         if self.is_connected() && !self.turn.is_due(round_ns) {
             return Ok(announced);
@@ -98,7 +101,7 @@ impl StandbyEnd {
         let taken = self.take_words(standby, now_ns(), write_down);
         self.settle(standby, now_ns());
         taken?;
-        self.acknowledge()?;
+        self.acknowledge(now_ns())?;
         self.words.flush()?;
         self.turn.end(now_ns(), filled != 0);
         Ok(announced + filled)
@@ -110,9 +113,9 @@ impl StandbyEnd {
     }
 
     /// Sends the newest acknowledgement, by the device once the primary has told where to. If that is still at so many that there is
-    /// no room, it waits, and gives way to a newer one.
-    fn acknowledge(&mut self) -> Result<(), LinkError> {
-        if self.is_connected() && self.flight.room() == 0 {
+    /// no room, or one was written only just now, it waits, and gives way to a newer one.
+    fn acknowledge(&mut self, now_ns: u64) -> Result<(), LinkError> {
+        if self.is_connected() && (self.flight.room() == 0 || now_ns < self.next_ns) {
             return Ok(());
         }
         let Some(message) = self.acknowledgement.take() else { return Ok(()) };
@@ -125,6 +128,7 @@ impl StandbyEnd {
         let source = Source::Words(&words);
         self.pair.post(&[Write { source, to, offset: 0, immediate: None, work, signalled }])?;
         self.flight.post(1, signalled);
+        self.next_ns = now_ns + ACKNOWLEDGEMENT_INTERVAL_NS;
         Ok(())
     }
 
