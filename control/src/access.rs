@@ -13,7 +13,7 @@ mod token;
 
 pub use clients::{Client, Clients, ClientsError};
 pub use layer::{Access, AccessLayer, Refusals};
-pub use standing::{Standing, watch_standing};
+pub use standing::Standing;
 pub use token::{Token, TokenHash};
 
 use crate::selection::Selection;

@@ -6,10 +6,11 @@ use control::client::{Connection, ServerArgs};
 use control::proto::cluster_client::ClusterClient;
 use control::proto::feeds_client::FeedsClient;
 use control::proto::market_data_client::MarketDataClient;
+use control::proto::subscriptions_client::SubscriptionsClient;
 use control::proto::telemetry_client::TelemetryClient;
 use control::proto::{
-    FeedsListRequest, GetLatencyRequest, GetRequest, HandOverRequest, Instrument, ListRequest, Scope,
-    SubscribeRequest, scope,
+    FeedsListRequest, GetLatencyRequest, GetRequest, HandOverRequest, Instrument, ListRequest,
+    ListSubscriptionsRequest, Scope, SubscribeRequest, scope,
 };
 use process::{Process, field, start_node, tickplane};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -210,6 +211,8 @@ async fn clients_change_while_the_node_runs_and_what_they_had_open_ends() {
         assert!(stream.message().await.unwrap().is_some());
         open.push(stream);
     }
+    let mut subscriptions = SubscriptionsClient::new(rig.bearer(&rig.narrow).connect().await.unwrap());
+    let mut watched = subscriptions.watch(ListSubscriptionsRequest::default()).await.unwrap().into_inner();
     // One that is narrowed further.
     reload(&rig, "patterns = [\"A*\"]", "patterns = [\"AB*\"]");
     let end = loop {
@@ -221,6 +224,7 @@ async fn clients_change_while_the_node_runs_and_what_they_had_open_ends() {
     };
     assert_eq!(end.code(), Code::PermissionDenied);
     assert!(end.message().starts_with("nat was deleted, or what it may do was changed"), "{end}");
+    assert_eq!(watched.message().await.unwrap_err().code(), Code::PermissionDenied, "whatever it has open");
     let mut narrow = MarketDataClient::new(rig.bearer(&rig.narrow).connect().await.unwrap());
     let get = |symbol: &str| GetRequest { symbols: vec![symbol.to_owned()] };
     assert_eq!(narrow.get(get("AC")).await.unwrap_err().code(), Code::PermissionDenied);

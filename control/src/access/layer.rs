@@ -1,6 +1,7 @@
 //! The layer that every call passes: who calls, may it, and how much of it.
 
 use super::guesses::Guesses;
+use super::standing::Standings;
 use super::{Caller, Client, Clients, ClientsError, certificate, method};
 use crate::config::Config;
 use dataplane::counters::Counter;
@@ -172,7 +173,8 @@ impl Peer {
     }
 }
 
-/// Puts the [`Caller`] into the extensions of each call that may go on, and answers the others.
+/// Puts the [`Caller`] into the extensions of each call that may go on, and answers the others. What goes on for long ends
+/// with its caller's [`Standing`].
 #[derive(Clone)]
 pub struct AccessLayer(pub Arc<Access>);
 
@@ -206,9 +208,13 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         match self.access.admit(request.uri().path(), request.headers(), request.extensions()) {
-            Ok(caller) => {
-                caller.into_iter().for_each(|caller| drop(request.extensions_mut().insert(caller)));
-                Box::pin(self.inner.call(request))
+            Ok(None) => Box::pin(self.inner.call(request)),
+            Ok(Some(caller)) => {
+                let (name, standing) = (caller.name.clone(), caller.standing.clone());
+                request.extensions_mut().insert(caller);
+                let answered = self.inner.call(request);
+                let stands = |body| Body::new(Standings::new(body, name, standing));
+                Box::pin(async move { Ok(answered.await?.map(stands)) })
             }
             Err(status) => Box::pin(std::future::ready(Ok(status.into_http()))),
         }

@@ -1,8 +1,13 @@
-//! Whether a client is still who it was when it called.
+//! Whether a client is still who it was when it called: if not, what it has open ends, whatever it is.
 
-use super::Caller;
-use tokio::sync::{mpsc, watch};
+use http_body::{Frame, SizeHint};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::sync::watch;
 use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::Bytes;
+use tonic::codegen::http::HeaderMap;
 
 /// True once the client was deleted, or its role, what it may see, or its token changed. Cheap to look at.
 #[derive(Clone, Debug)]
@@ -15,32 +20,70 @@ impl Standing {
         (sender, Standing(receiver))
     }
 
-    pub fn is_revoked(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Until it is; never, if nobody can revoke it any more.
-    pub async fn revoked(&mut self) {
+    /// Until it is ended; never, if nobody can end it any more.
+    async fn revoked(mut self) {
         if self.0.wait_for(|revoked| *revoked).await.is_err() {
             std::future::pending().await
         }
     }
 }
 
-/// Runs a stream until it ends, or the caller may not have it any more, which is the last that the client is told.
-pub async fn watch_standing<T>(
-    caller: Caller,
-    responses: mpsc::Sender<Result<T, Status>>,
-    stream: impl Future<Output = ()>,
-) {
-    let mut standing = caller.standing;
-    tokio::select! {
-        () = stream => {}
-        () = standing.revoked() => {
-            let what = "was deleted, or what it may do was changed: call again, if it still may";
-            let status = Status::permission_denied(format!("{} {what}", caller.name));
-            // A client that does not read is told by the end alone.
-            let _ = responses.try_send(Err(status));
+type Revoked = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A response for as long as its client stands; then its end is PERMISSION_DENIED.
+pub struct Standings {
+    /// `None` = it has ended.
+    body: Option<Body>,
+    client: String,
+    standing: Standing,
+    /// Made by the first wait: most responses are there at once.
+    revoked: Option<Revoked>,
+}
+
+impl Standings {
+    pub fn new(body: Body, client: String, standing: Standing) -> Standings {
+        Standings { body: Some(body), client, standing, revoked: None }
+    }
+
+    fn end(&mut self) -> Result<HeaderMap, Status> {
+        // Whoever makes what comes sees that nobody takes it any more.
+        self.body = None;
+        let what = "was deleted, or what it may do was changed: call again, if it still may";
+        let mut trailers = HeaderMap::new();
+        Status::permission_denied(format!("{} {what}", self.client)).add_header(&mut trailers)?;
+        Ok(trailers)
+    }
+}
+
+impl http_body::Body for Standings {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        if *this.standing.0.borrow() {
+            return Poll::Ready(Some(this.end().map(Frame::trailers)));
         }
+        if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
+            return Poll::Ready(frame);
+        }
+        let standing = this.standing.clone();
+        let revoked = this.revoked.get_or_insert_with(|| Box::pin(standing.revoked()));
+        match revoked.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Some(this.end().map(Frame::trailers))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
     }
 }

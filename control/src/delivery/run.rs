@@ -1,7 +1,7 @@
 //! Runs a subscription for a client's connection.
 
 use super::{Client, Plan, Response, Step, Subscription};
-use crate::access::{Caller, watch_standing};
+use crate::access::Caller;
 use crate::node::{Node, OpenSubscription};
 use crate::proto::Place;
 use crate::quota::{HeldSubscription, Policy};
@@ -50,9 +50,8 @@ pub fn open(
     let (sender, receiver) = mpsc::channel(RESPONSES_QUEUED);
     let (tail, stopping) = (node.tail.clone(), node.stopping.clone());
     let subscription = Subscription::new(node, client, plan, resume);
-    let run =
-        Run { subscription, allowed, plans, tail, stopping, responses: sender.clone(), held, _place: place };
-    tokio::spawn(watch_standing(caller.clone(), sender, run.run()));
+    let run = Run { subscription, allowed, plans, tail, stopping, responses: sender, held, _place: place };
+    tokio::spawn(run.run());
     Ok(ReceiverStream::new(receiver))
 }
 
@@ -101,14 +100,14 @@ impl Run {
                 Ok(permit) => permit,
                 Err(end) => return end,
             };
-            if let Some(wait) = self.quota_wait() {
+            let now_ns = self.subscription.node.now_ns();
+            if let Some(wait) = self.quota_wait(now_ns) {
                 drop(permit);
                 if let Err(end) = self.wait(&responses, wait, false).await {
                     return end;
                 }
                 continue;
             }
-            let now_ns = self.subscription.node.now_ns();
             match self.subscription.step(now_ns) {
                 Step::Send(response) => {
                     if let Err(end) = self.charge(&response, now_ns).await {
@@ -134,9 +133,9 @@ impl Run {
 
     /// How long to leave alone a client that is to be conflated, so that its quota has room for a response: what is told
     /// then is as new as it can be.
-    fn quota_wait(&self) -> Option<Duration> {
+    fn quota_wait(&self, now_ns: u64) -> Option<Duration> {
         let quota = self.held.quota();
-        let wait = quota.delivery_wait(self.subscription.node.now_ns(), RESPONSE_UPDATES, RESPONSE_BYTES);
+        let wait = quota.delivery_wait(now_ns, RESPONSE_UPDATES, RESPONSE_BYTES);
         (!wait.is_zero() && quota.policy() == Policy::Conflate).then_some(wait)
     }
 

@@ -1,7 +1,7 @@
 //! `MarketData`: the latest rows, and how they change.
 
-use super::rows;
 use super::subscriptions::refusal;
+use super::{rows, watch};
 use crate::access::Caller;
 use crate::delayed::DelayError;
 use crate::delivery::{self, Plans};
@@ -16,7 +16,6 @@ use crate::selection::Selection;
 use crate::subscriptions;
 use dataplane::limits::SYMBOL_BYTES_MAX;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tonic::{Request, Response, Status};
 
 const PAGE_DEFAULT: u32 = 1_000;
@@ -164,10 +163,7 @@ pub(super) fn open(
 ) -> Result<Response<delivery::Responses>, Status> {
     let plan = plans.borrow().clone()?;
     may_see_all(caller, &node, &plan.wanted)?;
-    let open = node.open_subscription().ok_or_else(|| {
-        let max = node.delivery.subscriptions_max.load(Ordering::Relaxed);
-        Status::resource_exhausted(format!("{max} subscriptions are open: [grpc] subscriptions_max"))
-    })?;
+    let open = watch::place(&node)?;
     let held = node.quotas.of(&caller.name, caller.role, node.now_ns()).open_subscription();
     let held = held.map_err(|excess| excess.status())?;
     Ok(Response::new(delivery::open(node, open, held, caller, plans, resume)?))

@@ -1,5 +1,6 @@
 //! `Quotas`: what each client may use, and what it uses.
 
+use super::watch;
 use crate::access::{Caller, Role};
 use crate::node::Node;
 use crate::proto::quotas_server::Quotas as Service;
@@ -85,27 +86,21 @@ fn told(client: Use) -> ClientQuota {
 }
 
 /// Tells what the clients use until the watcher is gone.
-async fn watch(
+async fn tell(
     node: Arc<Node>,
     clients: Vec<Arc<quota::ClientQuota>>,
     interval: Duration,
     held: Option<HeldSubscription>,
     sender: mpsc::Sender<Result<WatchQuotasResponse, Status>>,
 ) {
-    let mut stopping = node.stopping.clone();
     loop {
         let now_ns = node.now_ns();
         let clients = clients.iter().map(|client| told(client.usage(now_ns))).collect();
         if sender.send(Ok(WatchQuotasResponse { clients, at_ns: node.unix_ns() })).await.is_err() {
             return;
         }
-        tokio::select! {
-            () = tokio::time::sleep(interval) => {}
-            () = sender.closed() => return,
-            _ = stopping.wait_for(|stopping| *stopping) => {
-                let _ = sender.try_send(Err(Status::unavailable("the node shuts down")));
-                return;
-            }
+        if !watch::pause(&node, interval, &sender).await {
+            return;
         }
         if held.as_ref().is_some_and(HeldSubscription::is_cut) {
             let _ =
@@ -172,10 +167,7 @@ impl Service for Quotas {
         let caller = Caller::of(&request)?;
         let own = request.extensions().get::<Arc<quota::ClientQuota>>().cloned();
         let WatchQuotasRequest { mut names, interval_ms } = request.into_inner();
-        let interval_ms = if interval_ms == 0 { 1_000 } else { u64::from(interval_ms) };
-        if !(100..=3_600_000).contains(&interval_ms) {
-            return Err(Status::invalid_argument("interval_ms: must be 100 to 3600000"));
-        }
+        let interval = watch::interval(interval_ms)?;
         if names.len() > WATCHED_MAX {
             return Err(Status::invalid_argument(format!("{} names: at most {WATCHED_MAX}", names.len())));
         }
@@ -185,14 +177,12 @@ impl Service for Quotas {
         let clients: Result<Vec<_>, Status> = names.iter().map(|name| self.client(&caller, name)).collect();
         let clients = clients?;
         let held = own.map(|own| own.open_subscription()).transpose().map_err(|excess| excess.status())?;
-        let open = self.node.open_subscription().ok_or_else(|| {
-            Status::resource_exhausted("too many subscriptions are open: [grpc] subscriptions_max")
-        })?;
+        let open = watch::place(&self.node)?;
         let (sender, receiver) = mpsc::channel(1);
-        let (node, interval) = (self.node.clone(), Duration::from_millis(interval_ms));
+        let node = self.node.clone();
         tokio::spawn(async move {
             let _open = open;
-            watch(node, clients, interval, held, sender).await;
+            tell(node, clients, interval, held, sender).await;
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }

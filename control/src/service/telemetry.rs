@@ -1,6 +1,7 @@
 //! `Telemetry`: latencies by stage, and whose they are.
 
-use crate::access::{Caller, Role, watch_standing};
+use super::watch;
+use crate::access::{Caller, Role};
 use crate::latency::{self, Counts, Scope, Series, WORKER, v2};
 use crate::node::Node;
 use crate::proto::telemetry_server::Telemetry as Service;
@@ -10,7 +11,6 @@ use crate::proto::{
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -212,39 +212,24 @@ impl Service for Telemetry {
         let WatchLatencyRequest { stages, include_histogram, interval_ms, window, scopes, all_scopes } =
             request.into_inner();
         let query = Query { include_histogram, ..Query::new(&stages, &scopes, all_scopes, window)? };
-        let interval_ms = if interval_ms == 0 { 1_000 } else { u64::from(interval_ms) };
-        if !(100..=3_600_000).contains(&interval_ms) {
-            return Err(Status::invalid_argument("interval_ms: must be 100 to 3600000"));
-        }
+        let interval = watch::interval(interval_ms)?;
         let mut earlier = counts(&self.node, &caller);
         query.check(&earlier)?;
-        let open = self.node.open_subscription().ok_or_else(|| {
-            Status::resource_exhausted("too many subscriptions are open: [grpc] subscriptions_max")
-        })?;
+        let open = watch::place(&self.node)?;
         let (sender, receiver) = mpsc::channel(1);
-        let (node, watched, responses) = (self.node.clone(), caller.clone(), sender.clone());
-        let watch = async move {
+        let node = self.node.clone();
+        tokio::spawn(async move {
             let _open = open;
-            let mut stopping = node.stopping.clone();
             let mut since_ns = node.unix_ns();
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(Duration::from_millis(interval_ms)) => {}
-                    () = sender.closed() => return,
-                    _ = stopping.wait_for(|stopping| *stopping) => {
-                        let _ = sender.try_send(Err(Status::unavailable("the node shuts down")));
-                        return;
-                    }
-                }
-                let (all, at_ns) = (counts(&node, &watched), node.unix_ns());
+            while watch::pause(&node, interval, &sender).await {
+                let (all, at_ns) = (counts(&node, &caller), node.unix_ns());
                 let response = query.response(&node, &all, at_ns, Some((&earlier, since_ns)));
                 if sender.send(Ok(response)).await.is_err() {
                     return;
                 }
                 (earlier, since_ns) = (all, at_ns);
             }
-        };
-        tokio::spawn(watch_standing(caller, responses, watch));
+        });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
