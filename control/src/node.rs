@@ -7,7 +7,7 @@ use crate::delivery::{Chunks, Delivery};
 use crate::latency;
 use crate::proto::Objective;
 use crate::quota::Quotas;
-use crate::runner::GroupAccess;
+use crate::runner::{GroupAccess, ServedCache};
 use crate::settings::Settings;
 use crate::store::{Store, StoreError};
 use crate::subscriptions::Subscriptions;
@@ -18,38 +18,61 @@ use dataplane::telemetry::Telemetry;
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// What all services share.
+/// Why there is no node.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    #[error(transparent)]
+    Clients(#[from] ClientsError),
+    #[error("[store] {0}")]
+    Store(#[from] StoreError),
+}
+
+/// A cache, and all that is the same whichever cache of the node is looked at.
 pub struct Node {
+    shared: Arc<Shared>,
+    pub reader: Reader<'static>,
+    pub region_bytes: usize,
+    /// The log's tail, as the notifier last saw it.
+    pub tail: watch::Receiver<u64>,
+    /// The log as it is delivered.
+    pub chunks: Chunks,
+    delays: Delays,
+}
+
+/// What all services share.
+pub struct Shared {
     /// What the node began with.
     pub config: Arc<Config>,
     /// What of it has changed since.
-    pub settings: Arc<Settings>,
-    pub reader: Reader<'static>,
+    pub settings: Settings,
     pub telemetry: Arc<Telemetry>,
-    pub region_bytes: usize,
     pub started_ns: u64,
     pub delivery: Arc<Delivery>,
-    /// The log's tail, as the notifier last saw it.
-    pub tail: watch::Receiver<u64>,
     /// True once the node is to end.
     pub stopping: watch::Receiver<bool>,
     pub group: GroupAccess,
     pub quotas: Arc<Quotas>,
-    rates: Arc<Mutex<Rates>>,
-    windows: Arc<Mutex<Windows>>,
-    /// In the order of the configuration.
-    objectives: Arc<Mutex<Vec<Objective>>>,
-    delays: Delays,
     pub access: Arc<Access>,
-    /// The log as it is delivered.
-    pub chunks: Chunks,
     /// Those that are kept.
-    pub subscriptions: Arc<Subscriptions>,
+    pub subscriptions: Subscriptions,
+    rates: Mutex<Rates>,
+    windows: Mutex<Windows>,
+    /// In the order of the configuration.
+    objectives: Mutex<Vec<Objective>>,
+}
+
+impl Deref for Node {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 /// How often [`Delivery::age`] is due, in samples.
@@ -67,13 +90,12 @@ struct Rates {
 impl Node {
     pub fn new(
         mut settings: Settings,
-        reader: Reader<'static>,
-        telemetry: Arc<Telemetry>,
-        region_bytes: usize,
+        cache: ServedCache,
+        store: Arc<Store>,
         tail: watch::Receiver<u64>,
         stopping: watch::Receiver<bool>,
-        group: GroupAccess,
-    ) -> Result<Node, ClientsError> {
+    ) -> Result<Node, NodeError> {
+        let ServedCache { reader, telemetry, region_bytes, group } = cache;
         let (config, _) = settings.current();
         let delivery = Arc::new(Delivery::default());
         delivery.subscriptions_max.store(config.grpc.subscriptions_max, Ordering::Relaxed);
@@ -92,35 +114,33 @@ impl Node {
         let admitting = access.clone();
         settings
             .on_change("clients", move |config| admitting.reload(config).map_err(|error| error.to_string()));
-        let store = Arc::new(Store::in_memory().expect("memory takes what is put into it"));
-        let subscriptions = Subscriptions::open(config.clone(), store).expect("an empty store can be read");
+        let subscriptions = Subscriptions::open(config.clone(), store)?;
         let objectives = config.objectives.iter().map(|objective| objective.unjudged()).collect();
-        Ok(Node {
-            quotas,
-            access,
+        let shared = Shared {
             config,
-            settings: Arc::new(settings),
-            reader,
+            settings,
             telemetry,
-            region_bytes,
             started_ns: SystemClock.unix_ns(),
             delivery,
-            tail,
             stopping,
             group,
-            rates: Arc::default(),
-            windows: Arc::default(),
-            objectives: Arc::new(Mutex::new(objectives)),
-            delays: Delays::default(),
-            chunks: Chunks::default(),
-            subscriptions: Arc::new(subscriptions),
-        })
+            quotas,
+            access,
+            subscriptions,
+            rates: Mutex::default(),
+            windows: Mutex::default(),
+            objectives: Mutex::new(objectives),
+        };
+        Ok(Node::over(Arc::new(shared), reader, region_bytes, tail))
     }
 
-    /// The same node, with what the store has and for what is to be kept there. Without it all is gone when the node ends.
-    pub fn keeping(self, store: Arc<Store>) -> Result<Node, StoreError> {
-        let subscriptions = Subscriptions::open(self.config.clone(), store)?;
-        Ok(Node { subscriptions: Arc::new(subscriptions), ..self })
+    fn over(
+        shared: Arc<Shared>,
+        reader: Reader<'static>,
+        region_bytes: usize,
+        tail: watch::Receiver<u64>,
+    ) -> Node {
+        Node { shared, reader, region_bytes, tail, chunks: Chunks::default(), delays: Delays::default() }
     }
 
     /// The same node with another cache.
@@ -130,26 +150,7 @@ impl Node {
         region_bytes: usize,
         tail: watch::Receiver<u64>,
     ) -> Node {
-        Node {
-            config: self.config.clone(),
-            settings: self.settings.clone(),
-            reader,
-            telemetry: self.telemetry.clone(),
-            region_bytes,
-            started_ns: self.started_ns,
-            delivery: self.delivery.clone(),
-            tail,
-            stopping: self.stopping.clone(),
-            group: self.group.clone(),
-            quotas: self.quotas.clone(),
-            access: self.access.clone(),
-            rates: self.rates.clone(),
-            windows: self.windows.clone(),
-            objectives: self.objectives.clone(),
-            delays: Delays::default(),
-            chunks: Chunks::default(),
-            subscriptions: self.subscriptions.clone(),
-        }
+        Node::over(self.shared.clone(), reader, region_bytes, tail)
     }
 
     /// The node as it was `delay` ago.

@@ -1,9 +1,9 @@
 //! `tickplane run`: puts the appliance together, runs it, and takes it apart again.
 
-use crate::config::{Config, ConfigError, ReplicaConfig};
+use crate::config::{Config, ConfigError, ReplicaConfig, StoreConfig};
 use crate::election::{Election, ElectionError};
 use crate::log::Log;
-use crate::node::Node;
+use crate::node::{Node, NodeError};
 use crate::port::{self, AnyPort, PortError};
 use crate::replica::{self, Lead, Member, Orders, OwnRegion, ReplicaError, TermFile, View};
 use crate::server::{self, Listeners, ServerError};
@@ -84,7 +84,7 @@ pub enum RunError {
     #[error("{0}")]
     Server(#[from] ServerError),
     #[error("{0}")]
-    Clients(#[from] crate::access::ClientsError),
+    Node(#[from] NodeError),
     #[error("[store] {0}")]
     Store(#[from] StoreError),
     #[error("[log] level: {0}")]
@@ -192,17 +192,12 @@ pub async fn serve_cache(
     cache: ServedCache,
     ended: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let ServedCache { reader, telemetry, region_bytes, group } = cache;
+    let reader = cache.reader;
     let (tail_sender, tail) = watch::channel(0);
     let (stopping_sender, stopping) = watch::channel(false);
     let notifier_end = Arc::new(AtomicBool::new(false));
-    let mut node = Node::new(settings, reader, telemetry, region_bytes, tail, stopping, group)?;
-    if let Some(folder) = node.config.store.folder.clone() {
-        std::fs::create_dir_all(&folder)?;
-        let store = Store::open(&folder)?;
-        node = node.keeping(Arc::new(store))?;
-    }
-    let node = Arc::new(node);
+    let store = Arc::new(open_store(&settings.current().0.store)?);
+    let node = Arc::new(Node::new(settings, cache, store, tail, stopping)?);
     let notifier = start_notifier(reader, tail_sender, notifier_end.clone())?;
     let ended = async {
         ended.await;
@@ -215,6 +210,13 @@ pub async fn serve_cache(
     let joined = tokio::task::spawn_blocking(move || notifier.join()).await;
     served?;
     if matches!(joined, Ok(Ok(()))) { Ok(()) } else { Err(RunError::NotifierEnded) }
+}
+
+/// Where what is made at run time is kept.
+fn open_store(config: &StoreConfig) -> Result<Store, RunError> {
+    let Some(folder) = &config.folder else { return Ok(Store::in_memory()?) };
+    std::fs::create_dir_all(folder)?;
+    Ok(Store::open(folder)?)
 }
 
 /// SIGHUP: the file was changed.

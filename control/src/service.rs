@@ -9,5 +9,6 @@ pub mod quotas;
 pub(crate) mod rows;
 pub mod subscriptions;
 pub mod telemetry;
+mod watch;
 
 pub use rows::{condition, feed_reason, kind_of};

@@ -4,9 +4,10 @@ use control::config::Config;
 use control::delivery::Plan;
 use control::node::Node;
 use control::proto::{BehindPolicy, DeliveryMode};
-use control::runner::GroupAccess;
+use control::runner::{GroupAccess, ServedCache};
 use control::selection::Selection;
 use control::settings::Settings;
+use control::store::Store;
 use dataplane::cache::cell::Cell;
 use dataplane::cache::region::Layout;
 use dataplane::cache::tick::{
@@ -58,7 +59,9 @@ impl World {
         let settings = Settings::new(Arc::new(Config::parse(Path::new("test.toml"), CONFIG).unwrap()), None);
         let telemetry = Arc::new(Telemetry { feeds: vec![FeedTelemetry::default()], ..Telemetry::default() });
         let (tail, stopping) = (watch::channel(0).1, watch::channel(false).1);
-        let node = Node::new(settings, writer.reader(), telemetry, 0, tail, stopping, GroupAccess::default());
+        let (reader, group) = (writer.reader(), GroupAccess::default());
+        let cache = ServedCache { reader, telemetry, region_bytes: 0, group };
+        let node = Node::new(settings, cache, Arc::new(Store::in_memory().unwrap()), tail, stopping);
         let mut world =
             World { writer, node: Arc::new(node.unwrap()), now_ns: MS, log: Vec::new(), session: 0 };
         world.begin_session();

@@ -4,9 +4,10 @@ use control::config::Config;
 use control::node::Node;
 use control::proto::market_data_client::MarketDataClient;
 use control::proto::{RowKind, SubscribeRequest, SubscribeResponse, update};
-use control::runner::GroupAccess;
+use control::runner::{GroupAccess, ServedCache};
 use control::server;
 use control::settings::Settings;
+use control::store::Store;
 use dataplane::cache::cell::Cell;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::region::Layout;
@@ -89,20 +90,14 @@ impl Desk {
         let (stopping, stopping_seen) = watch::channel(false);
         let listeners = server::bind(&config).await.unwrap();
         let (grpc, metrics) = (listeners.grpc_address(), listeners.metrics_address().unwrap());
-        let reader = Reader::open(cells).unwrap();
-        let group = GroupAccess::default();
-        let node = Arc::new(
-            Node::new(
-                Settings::new(Arc::new(config), None),
-                reader,
-                telemetry.clone(),
-                bytes,
-                tail_seen,
-                stopping_seen,
-                group,
-            )
-            .unwrap(),
-        );
+        let cache = ServedCache {
+            reader: Reader::open(cells).unwrap(),
+            telemetry: telemetry.clone(),
+            region_bytes: bytes,
+            group: GroupAccess::default(),
+        };
+        let (settings, store) = (Settings::new(Arc::new(config), None), Store::in_memory().unwrap());
+        let node = Arc::new(Node::new(settings, cache, Arc::new(store), tail_seen, stopping_seen).unwrap());
         let serving = node.clone();
         let served = tokio::spawn(async move {
             server::serve(serving, listeners, std::future::pending()).await.unwrap();
