@@ -3,6 +3,7 @@
 //! A token can't be guessed; but a try costs a log line and an answer, and who tries is to be seen. A right token passes
 //! even from a source that has tried too often: else anyone on a machine could lock out all others there.
 
+use dataplane::quota::{Gcra, Limit};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -13,32 +14,35 @@ const INTERVAL_NS: u64 = 6_000_000_000;
 /// Sources that are told apart; further ones share one count.
 const SOURCES_MAX: usize = 4_096;
 
-/// The generic cell rate algorithm (ITU-T I.371, Annex A) for each source: kept is when its next try would be on time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Guesses {
-    next_ns: HashMap<IpAddr, u64>,
-    others_ns: u64,
+    sources: HashMap<IpAddr, Gcra>,
+    others: Gcra,
+}
+
+impl Default for Guesses {
+    fn default() -> Guesses {
+        Guesses { sources: HashMap::new(), others: tries() }
+    }
+}
+
+fn tries() -> Gcra {
+    Gcra::new(Limit::new(1, INTERVAL_NS, BURST).expect("a limit that can be"))
 }
 
 impl Guesses {
     /// Counts a failed try; an error is how long the source is to wait, in ns.
     pub fn failed(&mut self, from: IpAddr, now_ns: u64) -> Result<(), u64> {
         let source = source(from);
-        if self.next_ns.len() >= SOURCES_MAX && !self.next_ns.contains_key(&source) {
-            self.next_ns.retain(|_, next_ns| *next_ns > now_ns);
+        if self.sources.len() >= SOURCES_MAX && !self.sources.contains_key(&source) {
+            self.sources.retain(|_, tried| tried.credit(now_ns) < BURST);
         }
-        let next_ns = if self.next_ns.len() < SOURCES_MAX || self.next_ns.contains_key(&source) {
-            self.next_ns.entry(source).or_default()
+        let tried = if self.sources.len() < SOURCES_MAX || self.sources.contains_key(&source) {
+            self.sources.entry(source).or_insert_with(tries)
         } else {
-            &mut self.others_ns
+            &mut self.others
         };
-        let late_ns = (*next_ns).max(now_ns) - now_ns;
-        let most_ns = (BURST - 1) * INTERVAL_NS;
-        if late_ns > most_ns {
-            return Err(late_ns - most_ns);
-        }
-        *next_ns = now_ns + late_ns + INTERVAL_NS;
-        Ok(())
+        tried.check(now_ns, 1)
     }
 }
 
@@ -84,10 +88,10 @@ mod tests {
             guesses.failed(v4(number), 0).unwrap();
         }
         let passed = (0..100).filter(|number| guesses.failed(v4(1 << 20 | number), 0).is_ok()).count();
-        assert_eq!((passed as u64, guesses.next_ns.len()), (BURST, SOURCES_MAX));
+        assert_eq!((passed as u64, guesses.sources.len()), (BURST, SOURCES_MAX));
         // They are told apart again once others have been quiet.
         guesses.failed(v4(1 << 20), INTERVAL_NS).unwrap();
-        assert_eq!(guesses.next_ns.len(), 1);
+        assert_eq!(guesses.sources.len(), 1);
     }
 
     #[test]
@@ -95,7 +99,7 @@ mod tests {
         let mut guesses = Guesses::default();
         let address = |host: u64| IpAddr::V6(Ipv6Addr::from(0x2001 << 112 | u128::from(host)));
         let passed = (0..100).filter(|host| guesses.failed(address(*host), 0).is_ok()).count();
-        assert_eq!((passed as u64, guesses.next_ns.len()), (BURST, 1));
+        assert_eq!((passed as u64, guesses.sources.len()), (BURST, 1));
         assert_eq!(source("::ffff:10.0.0.1".parse().unwrap()), source("10.0.0.1".parse().unwrap()));
     }
 }

@@ -2,48 +2,54 @@
 
 /// Grows to the largest number that it ever held.
 #[derive(Clone, Debug, Default)]
-pub struct Bits(Vec<u64>);
+pub struct Bits {
+    words: Vec<u64>,
+    count: usize,
+}
 
 impl Bits {
     pub fn has(&self, number: usize) -> bool {
-        self.0.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
+        self.words.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
     }
 
     /// True = it was not in there.
     pub fn insert(&mut self, number: usize) -> bool {
-        if self.0.len() <= number / 64 {
-            self.0.resize(number / 64 + 1, 0);
+        if self.words.len() <= number / 64 {
+            self.words.resize(number / 64 + 1, 0);
         }
-        let word = &mut self.0[number / 64];
-        let before = std::mem::replace(word, *word | 1 << (number % 64));
-        before != *word
+        let is_new = !self.has(number);
+        self.words[number / 64] |= 1 << (number % 64);
+        self.count += usize::from(is_new);
+        is_new
     }
 
     pub fn remove(&mut self, number: usize) {
-        if let Some(word) = self.0.get_mut(number / 64) {
-            *word &= !(1 << (number % 64));
+        if self.has(number) {
+            self.words[number / 64] &= !(1 << (number % 64));
+            self.count -= 1;
         }
     }
 
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.words.clear();
+        self.count = 0;
     }
 
     pub fn count(&self) -> usize {
-        self.0.iter().map(|word| word.count_ones() as usize).sum()
+        self.count
     }
 
     pub fn is_empty(&self) -> bool {
-        self.next(0).is_none()
+        self.count == 0
     }
 
     /// The smallest number from `from` on.
     pub fn next(&self, from: usize) -> Option<usize> {
-        let first = self.0.get(from / 64)? & (u64::MAX << (from % 64));
+        let first = self.words.get(from / 64)? & (u64::MAX << (from % 64));
         if first != 0 {
             return Some(from / 64 * 64 + first.trailing_zeros() as usize);
         }
-        let rest = self.0.iter().enumerate().skip(from / 64 + 1);
+        let rest = self.words.iter().enumerate().skip(from / 64 + 1);
         let found = rest.into_iter().find(|(_, word)| **word != 0);
         found.map(|(index, word)| index * 64 + word.trailing_zeros() as usize)
     }
@@ -71,6 +77,7 @@ mod tests {
             let all = std::iter::successors(bits.next(0), |last| bits.next(last + 1));
             prop_assert_eq!(all.collect::<Vec<_>>(), set.iter().copied().collect::<Vec<_>>());
             prop_assert_eq!(bits.is_empty(), set.is_empty());
+            prop_assert_eq!(bits.count(), set.len());
         }
     }
 }
