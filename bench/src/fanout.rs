@@ -4,13 +4,11 @@
 
 use crate::report::Line;
 use crate::sample::{self, take_turns};
+use crate::served::{CONFIG, serve};
 use control::client::ServerArgs;
-use control::config::Config;
 use control::proto::market_data_client::MarketDataClient;
 use control::proto::{DeliveryMode, SubscribeRequest, SubscribeResponse};
-use control::runner::{GroupAccess, ServedCache, serve_cache};
-use control::settings::Settings;
-use control::{server, stop};
+use control::runner::{GroupAccess, ServedCache};
 use dataplane::cache::reader::Reader;
 use dataplane::cache::region::Layout;
 use dataplane::cache::tick::{Condition, Definition, FeedState, INSTRUMENT_NONE, Quote, Session, Tick};
@@ -20,7 +18,6 @@ use dataplane::telemetry::{FeedTelemetry, PortTelemetry, Telemetry};
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
 use drivers::region::RegionMapping;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -41,25 +38,6 @@ const BURST: u64 = 32;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Each subscriber is two files of this process.
 const FILES: u64 = 8_192;
-/// As the appliance would be configured that has this feed.
-const CONFIG: &str = r#"
-node = "bench"
-[grpc]
-listen = "127.0.0.1:0"
-subscriptions_max = 2000
-[[ports]]
-name = "a"
-kind = "udp"
-interface = "lo"
-[[feeds]]
-name = "itch"
-protocol = "itch50"
-[[feeds.lines]]
-name = "A"
-port = "a"
-group = "239.1.1.1:26477"
-"#;
-
 /// What publishes updates, numbered from 0 on, and delivers them to whoever has connected.
 pub trait Contender {
     type Subscriber: Subscriber;
@@ -128,7 +106,8 @@ impl Contender for Tickplane {
         let (sender, address) = mpsc::channel();
         let end = Arc::new(AtomicBool::new(false));
         let ended = end.clone();
-        let served = std::thread::spawn(move || serve(cache, sender, &ended));
+        let config = CONFIG.replace("[grpc]", "[grpc]\nsubscriptions_max = 2000");
+        let served = std::thread::spawn(move || serve(&config, cache, &sender, &ended));
         let address = address.recv().expect("it is served");
         Tickplane { writer, address, end, served: Some(served) }
     }
@@ -173,19 +152,6 @@ impl Drop for Tickplane {
             served.join().expect("it ends in order");
         }
     }
-}
-
-fn serve(cache: ServedCache, address: mpsc::Sender<String>, end: &AtomicBool) {
-    let config =
-        Config::parse(Path::new("the bench's own"), CONFIG).unwrap_or_else(|error| panic!("{error}"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let listeners = server::bind(&config).await.unwrap_or_else(|error| panic!("{error}"));
-        address.send(format!("http://{}", listeners.grpc_address())).expect("it is waited for");
-        let settings = Settings::new(Arc::new(config), None);
-        let served = serve_cache(settings, listeners, cache, stop::requested(end));
-        served.await.unwrap_or_else(|error| panic!("{error}"));
-    });
 }
 
 async fn next(responses: &mut tonic::Streaming<SubscribeResponse>) -> SubscribeResponse {

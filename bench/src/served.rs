@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// As the appliance would be configured that has this feed.
-const CONFIG: &str = r#"
+pub const CONFIG: &str = r#"
 node = "bench"
 [grpc]
 listen = "127.0.0.1:0"
@@ -108,11 +108,10 @@ impl AttachedTop {
     }
 }
 
-/// Serves the cache on `core`, tells its address, and goes on until `end`.
-fn serve(cache: ServedCache, core: usize, address: mpsc::Sender<String>, end: &AtomicBool) {
-    pin_to_core(core).unwrap_or_else(|error| panic!("{error}"));
+/// Serves the cache, tells its address, and goes on until `end`.
+pub fn serve(config: &str, cache: ServedCache, address: &mpsc::Sender<String>, end: &AtomicBool) {
     let config =
-        Config::parse(Path::new("the bench's own"), CONFIG).unwrap_or_else(|error| panic!("{error}"));
+        Config::parse(Path::new("the bench's own"), config).unwrap_or_else(|error| panic!("{error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let listeners = server::bind(&config).await.unwrap_or_else(|error| panic!("{error}"));
@@ -177,7 +176,10 @@ fn served_run(feed: &Feed, core: usize, attached: Top) -> f64 {
         let end = &end;
         let serve = |cache| {
             let (sender, address) = mpsc::channel();
-            scope.spawn(move || serve(cache, other_core, sender, end));
+            scope.spawn(move || {
+                pin_to_core(other_core).unwrap_or_else(|error| panic!("{error}"));
+                self::serve(CONFIG, cache, &sender, end);
+            });
             address.recv().expect("it is served")
         };
         let mut address = serve(cache);

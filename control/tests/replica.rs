@@ -9,7 +9,7 @@ mod process;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::tick::Kind;
 use drivers::region::RegionMapping;
-use group::{LOG_TICKS, Node, Rig, compare, copy_of, live_of, peer, roles};
+use group::{LOG_TICKS, Node, Rig, compare, copy_of, fail_over, live_of, peer, roles};
 use process::{Process, tickplane, wait_for};
 use serde_json::Value;
 use std::fs::File;
@@ -227,15 +227,7 @@ fn a_hot_standby_is_promoted_after_the_primary_was_killed_and_goes_on_where_it_w
     let dump = rig.dump("book.jsonl");
     let _exchange = rig.exchange("ONE", &dump);
     nodes[1].wait_cluster("ticks come", |seen| seen["source"]["counters"]["ticks"].as_u64() > Some(1_000));
-    nodes[0].kill();
-    nodes[1].wait_cluster("the loss is told", |seen| seen["source"]["connected"] == false);
-    assert!(nodes[1].obeys(&["promote"]).contains("the node is the primary; term 2"));
-    nodes[2].wait_cluster("the third follows", |seen| {
-        seen["term"] == 2 && seen["level"] == true && seen["source"]["name"] == "b"
-    });
-    for node in &nodes[1..] {
-        wait_for("the node is the exchange's book", || node.is_right(&dump).then_some(()));
-    }
+    fail_over(&mut nodes, &dump);
     let seen = nodes[1].cluster();
     assert_eq!(
         (&seen["counters"]["promotions"], &seen["counters"]["gaps"]),

@@ -5,7 +5,7 @@ mod process;
 
 use dataplane::cache::reader::Reader;
 use drivers::region::RegionMapping;
-use group::{Node, Rig};
+use group::{Node, Rig, fail_over};
 use process::{Process, tickplane, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -66,15 +66,7 @@ fn after_a_failover_each_tick_comes_once_and_in_order_at_either_survivor() {
         let reader = Reader::open(mapping.cells()).unwrap();
         wait_for("the survivors have what was watched", || (reader.tail() >= position).then_some(()));
     }
-    nodes[0].kill();
-    nodes[1].wait_cluster("the loss is told", |seen| seen["source"]["connected"] == false);
-    assert!(nodes[1].obeys(&["promote"]).contains("the node is the primary; term 2"));
-    nodes[2].wait_cluster("the third follows", |seen| {
-        seen["term"] == 2 && seen["level"] == true && seen["source"]["name"] == "b"
-    });
-    for node in &nodes[1..] {
-        wait_for("the node is the exchange's book", || node.is_right(&dump).then_some(()));
-    }
+    fail_over(&mut nodes, &dump);
     for node in &nodes[1..] {
         let copy = rig.dump(&format!("place.{}", node.name));
         std::fs::copy(&place, &copy).unwrap();

@@ -222,6 +222,19 @@ impl Node {
     }
 }
 
+/// The first of three nodes, the primary, is killed, the second takes its place, and both that are left are right in the end.
+pub fn fail_over(nodes: &mut [Node], dump: &Path) {
+    nodes[0].kill();
+    nodes[1].wait_cluster("the loss is told", |seen| seen["source"]["connected"] == false);
+    assert!(nodes[1].obeys(&["promote"]).contains("the node is the primary; term 2"));
+    nodes[2].wait_cluster("the third follows", |seen| {
+        seen["term"] == 2 && seen["level"] == true && seen["source"]["name"] == nodes[1].name.as_str()
+    });
+    for node in &nodes[1..] {
+        wait_for("the node is the exchange's book", || node.is_right(dump).then_some(()));
+    }
+}
+
 /// What a node says of one of its peers.
 pub fn peer<'s>(seen: &'s Value, name: &str) -> &'s Value {
     let peers = seen["peers"].as_array().map_or(&[][..], Vec::as_slice);
