@@ -13,12 +13,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The reflection service serves these bytes.
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("tickplane.v1.bin"), descriptors.encode_to_vec())?;
-    let builder = || tonic_prost_build::configure().disable_comments(["."]);
-    builder().btree_map(".").build_server(false).compile_fds(descriptors.clone())?;
-    // What servers deliver is encoded already.
+    // What servers deliver is encoded already; messages and clients are of the client library.
     let servers = out.join("servers");
     std::fs::create_dir_all(&servers)?;
-    builder()
+    tonic_prost_build::configure()
+        .disable_comments(["."])
         .build_client(false)
         .extern_path(".tickplane.v1", "crate::proto")
         .extern_path(".tickplane.v1.SubscribeResponse", "crate::delivery::Response")

@@ -40,21 +40,8 @@ mod worker;
 /// The protocol `tickplane.v1`, generated from `proto/`.
 #[allow(clippy::doc_markdown, clippy::large_enum_variant)]
 pub mod proto {
-    tonic::include_proto!("tickplane.v1");
+    pub use tickplane_client::proto::*;
     include!(concat!(env!("OUT_DIR"), "/servers/tickplane.v1.rs"));
-
-    impl Update {
-        /// Where its row comes from.
-        pub fn mark(&self) -> Option<&RowMark> {
-            match self.row.as_ref()? {
-                update::Row::Quote(row) | update::Row::ImpliedQuote(row) => row.mark.as_ref(),
-                update::Row::Trade(row) => row.mark.as_ref(),
-                update::Row::Status(row) => row.mark.as_ref(),
-                update::Row::Definition(row) => row.mark.as_ref(),
-                update::Row::Contract(row) => row.mark.as_ref(),
-            }
-        }
-    }
 
     /// The definitions themselves, for the reflection service.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tickplane.v1.bin"));

@@ -59,14 +59,22 @@ pub struct Tls {
 #[derive(Clone, Debug)]
 pub struct Client {
     nodes: Arc<[Endpoint]>,
-    token: Option<MetadataValue<Ascii>>,
+    bearer: Bearer,
 }
 
 pub(crate) type Service = MarketDataClient<InterceptedService<Channel, Bearer>>;
 
-/// Puts the token into each request.
-#[derive(Clone, Debug)]
+/// Puts `authorization: Bearer TOKEN` (RFC 6750) into each request, if there is a token.
+#[derive(Clone, Debug, Default)]
 pub struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Bearer {
+    pub fn new(token: &str) -> Result<Bearer, Error> {
+        let mut value: MetadataValue<Ascii> = format!("Bearer {token}").parse().map_err(|_| Error::Token)?;
+        value.set_sensitive(true);
+        Ok(Bearer(Some(value)))
+    }
+}
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
@@ -93,14 +101,12 @@ impl Client {
                 .keep_alive_while_idle(true))
         };
         let nodes = urls.into_iter().map(endpoint).collect::<Result<Arc<[_]>, Error>>()?;
-        if nodes.is_empty() { Err(Error::NoNode) } else { Ok(Client { nodes, token: None }) }
+        if nodes.is_empty() { Err(Error::NoNode) } else { Ok(Client { nodes, bearer: Bearer::default() }) }
     }
 
     /// Shows a bearer token.
     pub fn with_token(self, token: &str) -> Result<Client, Error> {
-        let mut value: MetadataValue<Ascii> = format!("Bearer {token}").parse().map_err(|_| Error::Token)?;
-        value.set_sensitive(true);
-        Ok(Client { token: Some(value), ..self })
+        Ok(Client { bearer: Bearer::new(token)?, ..self })
     }
 
     /// Encrypts, and shows a certificate if there is one; the URLs are `https://`.
@@ -132,7 +138,7 @@ impl Client {
             let cause = cause.map_or_else(|| error.to_string(), ToString::to_string);
             Error::Connect { url: endpoint.uri().to_string(), cause }
         })?;
-        let service = MarketDataClient::with_interceptor(channel, Bearer(self.token.clone()));
+        let service = MarketDataClient::with_interceptor(channel, self.bearer.clone());
         Ok(service.max_decoding_message_size(RESPONSE_BYTES_MAX))
     }
 

@@ -30,8 +30,31 @@ pub mod proto {
         reason = "generated from the .proto files, which have the documentation"
     )]
     tonic::include_proto!("tickplane.v1");
+
+    impl Update {
+        /// Where its row comes from.
+        pub fn mark(&self) -> Option<&RowMark> {
+            match self.row.as_ref()? {
+                update::Row::Quote(row) | update::Row::ImpliedQuote(row) => row.mark.as_ref(),
+                update::Row::Trade(row) => row.mark.as_ref(),
+                update::Row::Status(row) => row.mark.as_ref(),
+                update::Row::Definition(row) => row.mark.as_ref(),
+                update::Row::Contract(row) => row.mark.as_ref(),
+            }
+        }
+
+        /// Whether it can be believed; a row without a mark can't.
+        pub fn state(&self) -> RowState {
+            self.mark().map_or(RowState::Unspecified, RowMark::state)
+        }
+
+        /// Its position in the log.
+        pub fn position(&self) -> u64 {
+            self.mark().map_or(0, |mark| mark.position)
+        }
+    }
 }
 
-pub use client::{Client, Error, Tls};
-pub use event::{Event, Row, Tick};
+pub use client::{Bearer, Client, Error, Tls};
+pub use event::Event;
 pub use subscription::Subscription;

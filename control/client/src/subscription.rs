@@ -4,7 +4,7 @@ use crate::proto::{
     BehindPolicy, DeliveryMode, ImageReason, Notice, Place, RowKind, SubscribeMode, SubscribeRequest,
     SubscribeResponse,
 };
-use crate::{Client, Error, Event, Tick};
+use crate::{Client, Error, Event};
 use std::collections::VecDeque;
 use std::time::Duration;
 use tonic::{Code, Status, Streaming};
@@ -178,7 +178,7 @@ impl Subscription {
             events.push_back(Event::Conflated { skipped: response.skipped });
         }
         let mut feed_events = response.feed_events.into_iter().peekable();
-        for tick in response.updates.into_iter().filter_map(Tick::of) {
+        for tick in response.updates {
             // An event of a feed comes before the rows whose position is higher.
             while let Some(event) = feed_events.next_if(|event| event.position < tick.position()) {
                 events.push_back(Event::Feed(event));

@@ -3,11 +3,9 @@
 use super::ClientError;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::Interceptor;
+use tickplane_client::Bearer;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Request, Status};
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
@@ -86,13 +84,9 @@ impl ServerArgs {
         let token = match (&self.token, &self.token_file) {
             (Some(token), _) => token.clone(),
             (None, Some(file)) => String::from_utf8_lossy(&read(file)?).into_owned(),
-            (None, None) => return Ok(Bearer(None)),
+            (None, None) => return Ok(Bearer::default()),
         };
-        let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.trim()).parse().map_err(|_| {
-            ClientError::Differs("--token: that can be no token: it has letters and digits".to_owned())
-        })?;
-        value.set_sensitive(true);
-        Ok(Bearer(Some(value)))
+        Bearer::new(token.trim()).map_err(|error| ClientError::Differs(format!("--token: {error}")))
     }
 }
 
@@ -114,17 +108,4 @@ fn causes(error: &dyn std::error::Error) -> String {
         cause = one.source();
     }
     if all.is_empty() { error.to_string() } else { all.join(": ") }
-}
-
-/// Puts `authorization: Bearer TOKEN` (RFC 6750) into each call, if there is a token.
-#[derive(Clone)]
-pub struct Bearer(Option<MetadataValue<Ascii>>);
-
-impl Interceptor for Bearer {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(value) = &self.0 {
-            request.metadata_mut().insert("authorization", value.clone());
-        }
-        Ok(request)
-    }
 }
