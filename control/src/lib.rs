@@ -1,6 +1,7 @@
 //! What the `tickplane` command is made of.
 
 pub mod access;
+pub mod audit;
 pub mod client;
 pub mod config;
 pub mod decode;

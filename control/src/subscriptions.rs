@@ -1,9 +1,10 @@
 //! The subscriptions that a node keeps, and those who follow them.
 
 use crate::access::Caller;
+use crate::audit;
 use crate::config::Config;
 use crate::delivery::{Plan, PlanError, Plans};
-use crate::proto::{AuditRecord, ManagedSubscription, RowKind, SubscriptionEvent, SubscriptionPlan};
+use crate::proto::{ManagedSubscription, RowKind, SubscriptionEvent, SubscriptionPlan};
 use crate::selection::{Selection, SelectionError};
 use crate::service::rows;
 use crate::store::{Changes, Object, Store, StoreError};
@@ -144,14 +145,8 @@ impl Subscriptions {
         let before = self.get(id);
         let object = self.changed(before, id, change)?;
         let plan = live_plan(&self.config, &object);
-        let record = AuditRecord {
-            at_ns: object.changed_ns,
-            client: caller.name.clone(),
-            from: caller.from.map(|from| from.to_string()).unwrap_or_default(),
-            action: action.to_owned(),
-            object: id.to_owned(),
-            now: if is_deletion { String::new() } else { format!("{:?}", object.plan) },
-        };
+        let now = if is_deletion { String::new() } else { format!("{:?}", object.plan) };
+        let record = audit::record(caller, object.changed_ns, action, id, now);
         let changes = match is_deletion {
             true => Changes::default().remove(Object::Subscription, id),
             false => Changes::default().put(Object::Subscription, id, &object),
