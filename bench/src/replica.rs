@@ -36,7 +36,7 @@ impl MemoryLink {
             protocol: PROTOCOL,
             layout: LAYOUT.hash(),
             heard: 0,
-            term: 0,
+            log: 0,
             position: 0,
             node: 1,
         };
@@ -46,7 +46,7 @@ impl MemoryLink {
 
     fn acknowledge(&mut self, position: u64) {
         let clock_ns = SystemClock.monotonic_ns();
-        self.answers.push_back(Message::Ack { session: self.session, position, clock_ns });
+        self.answers.push_back(Message::Ack { session: self.session, position, clock_ns, whole: true });
     }
 }
 
@@ -93,7 +93,7 @@ fn run(ticks: u64, with_standby: bool) -> f64 {
     }
     writer.commit();
     let reader = Reader::open(mapping.cells()).expect("it is laid out");
-    let mut primary = Primary::new(reader, Lineage::first(1), LIMITS);
+    let mut primary = Primary::new(reader, Lineage::first(1, 7), LIMITS);
     let mut link = MemoryLink::new();
     writer.keep_alive(SystemClock.monotonic_ns(), u64::MAX / 4);
     while !primary.status().level {

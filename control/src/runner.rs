@@ -21,6 +21,7 @@ use dataplane::worker::{PortSetup, WorkerError};
 use drivers::clock::SystemClock;
 use drivers::cpu::AffinityError;
 use drivers::region::{RegionError, RegionMapping};
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -247,6 +248,11 @@ struct Filling {
     replica: Option<SocketAddr>,
 }
 
+/// One that no region of any node has: logs are known by it too.
+fn new_generation() -> u64 {
+    RandomState::new().hash_one(SystemClock.unix_ns())
+}
+
 /// Lays out the region, and starts what fills it: a worker for a node that is alone, the group's member else.
 fn start_filling(
     config: &Config,
@@ -255,7 +261,7 @@ fn start_filling(
     cells: &'static [Cell],
     end: &Arc<AtomicBool>,
 ) -> Result<Filling, RunError> {
-    let (layout, generation) = (config.layout(), SystemClock.unix_ns());
+    let (layout, generation) = (config.layout(), new_generation());
     if let Some(replica) = &config.replica {
         let follower = Follower::format(cells, layout, generation).expect("the layout was checked");
         let reader = Reader::open(cells).expect("it was laid out just now");
@@ -288,7 +294,7 @@ fn start_member(
         filling.replica = Some(listener.local_addr()?);
         let layout = config.layout();
         let shadow = RegionMapping::create_anonymous("shadow", layout.cells())?.leak();
-        let writer = Writer::format(shadow, layout, SystemClock.unix_ns()).expect("the layout was checked");
+        let writer = Writer::format(shadow, layout, new_generation()).expect("the layout was checked");
         let own = Reader::open(shadow).expect("it was laid out just now");
         let worker = make_worker(config, ports, writer)?;
         filling.telemetry = worker.telemetry().clone();

@@ -242,6 +242,22 @@ fn a_hot_standby_is_promoted_after_the_primary_was_killed_and_goes_on_where_it_w
         seen["level"] == true && seen["source"]["connected"] == true
     });
     assert_eq!((&seen["role"], &seen["term"]), (&"standby".into(), &2.into()));
+    // It has not heard the day from its beginning, so it is not who goes on unless that is ordered.
+    let peer = |seen: &Value, name: &str| {
+        seen["peers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|peer| peer["name"] == name)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let seen = nodes[1].wait_cluster("both are level, and one is whole", |seen| {
+        peer(seen, "a")["level"] == true && peer(seen, "c")["whole"] == true
+    });
+    assert_eq!(peer(&seen, "a")["whole"], false, "{seen}");
+    assert!(nodes[1].obeys(&["handover"]).contains("c is the primary"));
+    assert_eq!(nodes[2].cluster()["counters"]["gaps"], 0);
 }
 
 #[test]

@@ -47,6 +47,33 @@ impl Watch {
     }
 }
 
+/// A group that has lost all that its nodes wrote down of terms counts them from 1 again.
+#[test]
+fn a_place_of_another_log_of_the_same_term_is_not_gone_on_from() {
+    let place = |rig: &Rig, wanted: u64| {
+        let (place, dump) = (rig.dump("place"), rig.dump("book.jsonl"));
+        let node = rig.group(&["a"]).remove(0);
+        let watch = Watch::start(&node, rig.dump("watched.jsonl"), &place);
+        let exchange = rig.exchange("ONE", &dump);
+        let position = wait_for("ticks are watched", || {
+            let last = watch.positions().last().copied()?;
+            (last > wanted && place.exists()).then_some(last)
+        });
+        watch.end();
+        (node, exchange, place, position)
+    };
+    let (rig, other) = (Rig::new(1), Rig::new(2));
+    let (_node, _exchange, kept, position) = place(&rig, 1_000);
+    let (stranger, _feeding, own, _) = place(&other, position);
+    assert_eq!(stranger.cluster()["term"], 1);
+    for (place, answer) in [(kept, ("image_reason", "other_log")), (own, ("notice", "resumed"))] {
+        let watch = Watch::start(&stranger, other.dump("again.jsonl"), &place);
+        let first = wait_for("an answer", || watch.lines().first().cloned());
+        watch.end();
+        assert_eq!(first[answer.0], answer.1, "{first}");
+    }
+}
+
 #[test]
 fn after_a_failover_each_tick_comes_once_and_in_order_at_either_survivor() {
     let rig = Rig::new(0);

@@ -72,7 +72,7 @@ impl<'m> Pair<'m> {
         }
         writer.commit();
         let reader = Reader::open(&cells[0]).unwrap();
-        let mut primary = Primary::new(reader, Lineage::first(1), LIMITS);
+        let mut primary = Primary::new(reader, Lineage::first(1, 7), LIMITS);
         let mut standby = Standby::new(Follower::format(&cells[1], LAYOUT, 1).unwrap(), 0);
         let copy = Reader::open(&cells[1]).unwrap();
         let ends = connect(&mut primary, &mut standby);
@@ -232,8 +232,12 @@ fn message_frame(message: Message) -> Vec<u8> {
     sent(HEADER_BYTES + MESSAGE_BYTES, |end| assert!(end.send(message)))
 }
 
-const BEGIN: Message =
-    Message::Begin { session: 1, lineage: Lineage { term: 1, start: 0, before: 0 }, from: 0, image: true };
+const BEGIN: Message = Message::Begin {
+    session: 1,
+    lineage: Lineage { term: 1, log: 7, start: 0, before: 0 },
+    from: 0,
+    image: true,
+};
 
 fn ticks_frame() -> Vec<u8> {
     let cells = cells();

@@ -62,7 +62,7 @@ fn run(
     );
     let (follower, copy) = copy.unwrap();
     let (mut primary, mut standby) =
-        (Primary::new(reader, Lineage::first(1), LIMITS), Standby::new(follower, 0));
+        (Primary::new(reader, Lineage::first(1, 7), LIMITS), Standby::new(follower, 0));
     primary.connected();
     let mut from = PrimaryEnd::new(accepted).unwrap();
     let mut to = StandbyEnd::new(connected, &mut standby).unwrap();

@@ -71,7 +71,8 @@ fn with_standby<R>(devices: &[Arc<Device>; 2], measure: impl FnOnce(&mut Node<'_
     let standby = Standby::new(Follower::format(other.cells(), LAYOUT, 1).expect("a region"), 0);
     let copy = Reader::open(other.cells()).expect("a region");
     let limits = PrimaryLimits { window_ticks: BATCH, valid_for_ns: VALID_FOR_NS };
-    let mut primary = Primary::new(Reader::open(one.cells()).expect("a region"), Lineage::first(1), limits);
+    let mut primary =
+        Primary::new(Reader::open(one.cells()).expect("a region"), Lineage::first(1, 7), limits);
     primary.connected();
     let log = LogMemory::local(&devices[0], &one).unwrap_or_else(|error| panic!("{error}"));
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");

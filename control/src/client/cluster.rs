@@ -104,11 +104,16 @@ pub(super) fn summary(seen: &ClusterGetResponse) -> String {
     }
 }
 
+/// Whether a node of the group may be the primary.
+pub(super) fn may_lead(seen: &ClusterGetResponse, name: &str) -> bool {
+    seen.members.iter().any(|member| member.name == name && member.may_lead)
+}
+
 fn json_of(seen: &ClusterGetResponse) -> Value {
     let peer = |peer: &Peer| {
         json!({
             "name": peer.name, "address": peer.address, "link": peer.link, "connected": peer.connected, "level": peer.level,
-            "acknowledged": peer.acknowledged, "lag_ticks": peer.lag_ticks, "lag_ns": peer.lag_ns,
+            "whole": peer.whole, "acknowledged": peer.acknowledged, "lag_ticks": peer.lag_ticks, "lag_ns": peer.lag_ns,
             "headroom_ticks": peer.headroom_ticks, "error": peer.error,
             "counters": peer.counters,
             "published_to_acknowledged": peer.published_to_acknowledged.as_ref().map(|latency| json!({
@@ -149,6 +154,9 @@ fn print(seen: &ClusterGetResponse, out: &mut impl Write) -> std::io::Result<()>
         let state = match (peer.connected, peer.level) {
             (false, _) => "NOT CONNECTED".to_owned(),
             (true, false) => format!("NOT LEVEL, {} updates behind", peer.lag_ticks),
+            (true, true) if !peer.whole && may_lead(seen, &peer.name) => {
+                format!("level, {} updates behind, could lead with a declared loss only", peer.lag_ticks)
+            }
             (true, true) => format!("level, {} updates behind", peer.lag_ticks),
         };
         let title = match peer.address.as_str() {

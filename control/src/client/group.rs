@@ -1,5 +1,6 @@
 //! `tickplane promote`, `handover` and `peer`: what changes a node's place in its group.
 
+use super::cluster::may_lead;
 use super::{ClientError, ServerArgs};
 use crate::proto::cluster_client::ClusterClient;
 use crate::proto::{
@@ -46,7 +47,7 @@ Examples:
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = HAND_OVER_EXAMPLES)]
 pub struct HandOverArgs {
-    /// The standby's name [default: the level one that lacks least]
+    /// The standby's name [default: of the level ones that can go on without a loss, the one that lacks least]
     #[arg(value_name = "NODE")]
     pub to: Option<String>,
 
@@ -117,10 +118,8 @@ pub async fn hand_over(args: &HandOverArgs) -> Result<(), ClientError> {
         Some(to) => to.clone(),
         None => {
             let seen = client.get(ClusterGetRequest {}).await?.into_inner();
-            let can_lead =
-                |name: &str| seen.members.iter().any(|member| member.name == name && member.may_lead);
-            let ready = seen.peers.iter().filter(|peer| peer.level && can_lead(&peer.name));
-            let best = ready.min_by_key(|peer| peer.lag_ticks);
+            let ready = seen.peers.iter().filter(|peer| peer.level && may_lead(&seen, &peer.name));
+            let best = ready.min_by_key(|peer| (!peer.whole, peer.lag_ticks));
             best.map(|peer| peer.name.clone()).ok_or_else(|| {
                 ClientError::Differs(
                     "no standby could go on: see `tickplane cluster`, and ask the primary".to_owned(),

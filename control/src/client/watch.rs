@@ -99,9 +99,9 @@ impl Place {
         let words: Option<Vec<u64>> =
             text.split_whitespace().map(|word| u64::from_str_radix(word, 16).ok()).collect();
         match words.as_deref() {
-            Some([generation, term, position, subscribed]) => {
-                let (generation, term) = (*generation, *term);
-                let place = proto::Place { generation, term, position: *position, subscribed: *subscribed };
+            Some([generation, log, position, subscribed]) => {
+                let (generation, log) = (*generation, *log);
+                let place = proto::Place { generation, log, position: *position, subscribed: *subscribed };
                 Ok(Place { file, known: Some(place) })
             }
             _ => Err(ClientError::Differs(format!(
@@ -114,9 +114,9 @@ impl Place {
     /// Keeps a place; the file has the old one or the new one, whatever happens.
     fn keep(&mut self, place: proto::Place) -> Result<(), ClientError> {
         if let Some(file) = &self.file {
-            let proto::Place { generation, term, position, subscribed } = place;
+            let proto::Place { generation, log, position, subscribed } = place;
             let fresh = file.with_extension("new");
-            std::fs::write(&fresh, format!("{generation:x} {term:x} {position:x} {subscribed:x}\n"))?;
+            std::fs::write(&fresh, format!("{generation:x} {log:x} {position:x} {subscribed:x}\n"))?;
             std::fs::rename(&fresh, file)?;
         }
         Ok(())

@@ -16,21 +16,21 @@ pub enum Found {
 
 /// A place of the region's log. It means something to other nodes only if the lineage says whose log it is.
 pub fn of(reader: &Reader<'_>, position: u64, subscribed: u64) -> Place {
-    let term = reader.lineage().map_or(0, |lineage| lineage.term);
-    Place { generation: reader.generation(), term, position, subscribed }
+    let log = reader.lineage().map_or(0, |lineage| lineage.log);
+    Place { generation: reader.generation(), log, position, subscribed }
 }
 
 /// Looks for a place in the log.
 ///
-/// It is one of this log if this is the region that it was given for, or if the log of its term below it is a beginning of the
-/// region's: then every tick below it is the same here. What the region does not know (a term further back than the one before
-/// the present) is not taken for granted.
+/// It is one of this log if this is the region that it was given for, or if its log below it is a beginning of the region's: then
+/// every tick below it is the same here. What the region does not know (a log further back than the one before the present) is
+/// not taken for granted.
 pub fn find(reader: &Reader<'_>, place: &Place, subscribed: u64) -> Found {
     if place.subscribed != subscribed {
         return Found::Nowhere(ImageReason::Changed);
     }
     let (generation, lineage) = (reader.generation(), reader.lineage());
-    let continues = lineage.is_some_and(|lineage| lineage.continues(place.term, place.position));
+    let continues = lineage.is_some_and(|lineage| lineage.continues(place.log, place.position));
     if place.generation != generation && !continues {
         return Found::Nowhere(ImageReason::OtherLog);
     }

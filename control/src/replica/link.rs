@@ -197,6 +197,14 @@ impl StandbyLink {
         }
     }
 
+    pub fn set_whole(&mut self, whole: bool) {
+        match self {
+            StandbyLink::Tcp(linked) => linked.standby.set_whole(whole),
+            #[cfg(feature = "rdma")]
+            StandbyLink::Rdma(linked) => linked.set_whole(whole),
+        }
+    }
+
     /// The standby without its connection: whatever the primary still sends is not taken.
     pub fn into_standby(self) -> Standby<'static> {
         match self {

@@ -223,18 +223,24 @@ impl Member {
         self.lead.as_ref()?.election.as_ref()
     }
 
-    /// Tells the election what this node is fit for.
-    fn wish(&self) {
-        let Some(election) = self.election() else { return };
-        let candidacy = match self.side.as_ref().expect("it changes within a call only") {
-            Side::Standby(side) if side.standby().is_fresh() => Candidacy::Last,
-            Side::Standby(side) if !side.standby().status().level => Candidacy::No,
-            Side::Standby(_) if self.lead.as_ref().is_none_or(|lead| !lead.is_whole(&self.reader)) => {
-                Candidacy::Last
+    /// Tells the primary and the election what this node is fit for.
+    fn wish(&mut self) {
+        let whole = self.lead.as_ref().is_some_and(|lead| lead.is_whole(&self.reader));
+        let candidacy = match self.side() {
+            Side::Standby(side) => {
+                side.set_whole(whole);
+                match side.standby() {
+                    standby if standby.is_fresh() => Candidacy::Last,
+                    standby if !standby.status().level => Candidacy::No,
+                    _ if !whole => Candidacy::Last,
+                    _ => Candidacy::Yes,
+                }
             }
             _ => Candidacy::Yes,
         };
-        election.wish(Wishes { candidacy, heard: self.term.term() });
+        if let Some(election) = self.election() {
+            election.wish(Wishes { candidacy, heard: self.term.term() });
+        }
     }
 
     /// Does what the election says.

@@ -189,6 +189,7 @@ impl Peer {
             link: self.connection.as_ref().map_or("", |connection| connection.end.kind()).to_owned(),
             connected,
             level: connected && status.level,
+            whole: connected && status.whole,
             acknowledged: status.acknowledged,
             lag_ticks: tail.saturating_sub(status.acknowledged),
             lag_ns: self.lag_ns(status.acknowledged, tail),

@@ -80,6 +80,11 @@ impl StandbySide {
         self.linked.standby()
     }
 
+    /// As [`Standby::set_whole`].
+    pub fn set_whole(&mut self, whole: bool) {
+        self.linked.set_whole(whole);
+    }
+
     /// The standby itself, whose connection is gone with this.
     pub fn into_standby(self) -> Standby<'static> {
         self.linked.into_standby()

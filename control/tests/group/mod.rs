@@ -184,7 +184,6 @@ impl Node {
         })
     }
 
-    /// Every row is what the exchange's own book says, and live.
     /// The positions of rows in the node's log, from the one to the other, both included.
     pub fn rows_between(&self, from: u64, to: u64) -> Vec<u64> {
         let mapping = RegionMapping::open(&self.region).unwrap();
@@ -193,6 +192,7 @@ impl Node {
         (from..=to).filter(is_row).collect()
     }
 
+    /// Every row is what the exchange's own book says, and live.
     pub fn is_right(&self, dump: &Path) -> bool {
         dump.exists() && self.client(&["verify", dump.to_str().unwrap()]).status.success()
     }

@@ -69,7 +69,7 @@ async fn who_comes_back_goes_on_where_it_was() {
     let place = last.place.unwrap();
     for (place, reason) in [
         (Place { generation: 99, ..place }, ImageReason::OtherLog),
-        (Place { term: 1, generation: 99, ..place }, ImageReason::OtherLog),
+        (Place { log: 1, generation: 99, ..place }, ImageReason::OtherLog),
         (Place { subscribed: 1, ..place }, ImageReason::Changed),
         (Place { position: place.position + 1_000_000, ..place }, ImageReason::NotReached),
     ] {

@@ -86,6 +86,14 @@ impl<'m> Follower<'m> {
         self.region.renew_generation();
     }
 
+    pub fn generation(&self) -> u64 {
+        self.region.generation()
+    }
+
+    pub fn lineage(&self) -> Option<Lineage> {
+        self.region.lineage()
+    }
+
     /// Tells readers which log this is, from the position on where it is.
     pub fn set_lineage(&self, lineage: Lineage) {
         self.region.set_lineage(lineage);

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cell 0        identity   magic, layout hash, generation, instruments, feeds, log ticks, bursts, unmarked ticks
-//!      1        liveness   valid_until_ns                           (read with every row), term, its start, the one before
+//!      1        liveness   valid_until_ns                           (read with every row), lineage: log, term, start, the one before
 //!      2        positions  tail, applied, instruments defined       (written with every packet)
 //!      3        feeds      a Session tick and a FeedState tick for each feed
 //!      …        bursts     ring: what tail was published when
@@ -22,7 +22,7 @@ use std::ops::Range;
 /// "TICKPLAN", little-endian.
 const MAGIC: u64 = u64::from_le_bytes(*b"TICKPLAN");
 /// Changes with every change of what the bytes of a region mean.
-const FORMAT: u64 = 3;
+const FORMAT: u64 = 4;
 const HEADER_CELLS: usize = 3;
 const FEED_CELLS: usize = 2;
 const DIRECTORY_WORDS_PER_CELL: usize = 8;
@@ -275,10 +275,11 @@ impl<'m> Region<'m> {
     /// Says which log this is.
     pub fn set_lineage(&self, lineage: Lineage) {
         self.forget_lineage();
-        // What a term began with never changes, so the term alone tells whether the words belong together.
-        self.liveness.word(2).store(lineage.start, Ordering::Release);
-        self.liveness.word(3).store(lineage.before, Ordering::Release);
-        self.liveness.word(1).store(lineage.term, Ordering::Release);
+        // What a log began with never changes, so its number alone tells whether the words belong together.
+        let Lineage { term, log, start, before } = lineage;
+        for (index, word) in [(2, term), (3, start), (4, before), (1, log)] {
+            self.liveness.word(index).store(word, Ordering::Release);
+        }
     }
 
     /// What the region holds is no log, or not all of one.
@@ -287,8 +288,9 @@ impl<'m> Region<'m> {
     }
 
     pub fn lineage(&self) -> Option<Lineage> {
-        let [term, start, before, again] = [1, 2, 3, 1].map(|index| load_acquire(self.liveness.word(index)));
-        (term != 0 && term == again).then_some(Lineage { term, start, before })
+        let words = [1, 2, 3, 4, 1].map(|index| load_acquire(self.liveness.word(index)));
+        let [log, term, start, before, again] = words;
+        (log != 0 && log == again).then_some(Lineage { term, log, start, before })
     }
 
     /// Every position below is in the log.

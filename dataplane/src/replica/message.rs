@@ -5,12 +5,13 @@ use crate::cache::lineage::Lineage;
 /// Its first word on the wire is the number of its kind; words that a kind does not use are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Standby: who I am, and what I have: the log of `term` below `position` (0 = nothing of use). `heard` is the latest term
+    /// Standby: who I am, and what I have: `log` below `position` (0 = nothing of use). `heard` is the latest term
     /// that I know of, `layout` is [`Layout::hash`](crate::cache::region::Layout::hash), `node` is [`node_id`](super::node_id)
     /// of my name.
-    Hello { protocol: u64, layout: u64, heard: u64, term: u64, position: u64, node: u64 },
-    /// Standby: I have everything below `position`; my time is `clock_ns` (its own, and for its own use).
-    Ack { session: u64, position: u64, clock_ns: u64 },
+    Hello { protocol: u64, layout: u64, heard: u64, log: u64, position: u64, node: u64 },
+    /// Standby: I have everything below `position`; my time is `clock_ns` (its own, and for its own use). `whole` = I know the
+    /// feeds myself as well as your log does, so I could go on without a loss.
+    Ack { session: u64, position: u64, clock_ns: u64, whole: bool },
     /// Primary: this is the log of `lineage`. Yours goes on at `from`: where you are, or with an image (`image`), before which
     /// you forget what you have. The session numbers the beginnings of one connection.
     Begin { session: u64, lineage: Lineage, from: u64, image: bool },
@@ -56,12 +57,14 @@ impl Refusal {
 impl Message {
     pub fn to_words(self) -> [u64; 7] {
         match self {
-            Message::Hello { protocol, layout, heard, term, position, node } => {
-                [1, protocol, layout, heard, term, position, node]
+            Message::Hello { protocol, layout, heard, log, position, node } => {
+                [1, protocol, layout, heard, log, position, node]
             }
-            Message::Ack { session, position, clock_ns } => [2, session, position, clock_ns, 0, 0, 0],
-            Message::Begin { session, lineage: Lineage { term, start, before }, from, image } => {
-                [3, session, term, from, image.into(), start, before]
+            Message::Ack { session, position, clock_ns, whole } => {
+                [2, session, position, clock_ns, whole.into(), 0, 0]
+            }
+            Message::Begin { session, lineage: Lineage { term, log, start, before }, from, image } => {
+                [if image { 9 } else { 3 }, session, term, log, start, before, from]
             }
             Message::Level { session, at } => [4, session, at, 0, 0, 0, 0],
             Message::Alive { session, tail, echo_ns, valid_for_ns } => {
@@ -76,12 +79,15 @@ impl Message {
     /// `None` = no message of this version.
     pub fn from_words(words: [u64; 7]) -> Option<Message> {
         Some(match words {
-            [1, protocol, layout, heard, term, position, node] => {
-                Message::Hello { protocol, layout, heard, term, position, node }
+            [1, protocol, layout, heard, log, position, node] => {
+                Message::Hello { protocol, layout, heard, log, position, node }
             }
-            [2, session, position, clock_ns, 0, 0, 0] => Message::Ack { session, position, clock_ns },
-            [3, session, term, from, image @ 0..=1, start, before] => {
-                Message::Begin { session, lineage: Lineage { term, start, before }, from, image: image == 1 }
+            [2, session, position, clock_ns, whole @ 0..=1, 0, 0] => {
+                Message::Ack { session, position, clock_ns, whole: whole == 1 }
+            }
+            [kind @ (3 | 9), session, term, log, start, before, from] => {
+                let lineage = Lineage { term, log, start, before };
+                Message::Begin { session, lineage, from, image: kind == 9 }
             }
             [4, session, at, 0, 0, 0, 0] => Message::Level { session, at },
             [5, session, tail, echo_ns, valid_for_ns, 0, 0] => {
@@ -116,15 +122,11 @@ mod tests {
     #[test]
     fn every_kind_comes_back() {
         let messages = [
-            Message::Hello { protocol: 1, layout: 2, heard: 3, term: 4, position: 5, node: 6 },
-            Message::Ack { session: 1, position: 2, clock_ns: 3 },
-            Message::Begin { session: 1, lineage: Lineage::first(2), from: 3, image: true },
-            Message::Begin {
-                session: 1,
-                lineage: Lineage { term: 2, start: 4, before: 1 },
-                from: 3,
-                image: false,
-            },
+            Message::Hello { protocol: 1, layout: 2, heard: 3, log: 4, position: 5, node: 6 },
+            Message::Ack { session: 1, position: 2, clock_ns: 3, whole: false },
+            Message::Ack { session: 1, position: 2, clock_ns: 3, whole: true },
+            Message::Begin { session: 1, lineage: Lineage::first(2, 7), from: 3, image: true },
+            Message::Begin { session: 1, lineage: Lineage::after(1, 4, 2, 7), from: 3, image: false },
             Message::Level { session: 1, at: 2 },
             Message::Alive { session: 1, tail: 2, echo_ns: 3, valid_for_ns: 4 },
             Message::Refuse { refusal: Refusal::Protocol, term: 2 },

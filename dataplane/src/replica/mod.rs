@@ -14,7 +14,7 @@
 //!   *level* when it has all rows and every tick up to where the log stood when the last row was read. Until then all
 //!   that it holds is stale to its readers.
 //! - **A term** is the time of one primary. A standby that has heard of a term takes nothing of an earlier one. What it
-//!   holds of an earlier term it keeps if that is a beginning of the new term's log; else it takes an image.
+//!   holds of an earlier log it keeps if that is a beginning of the new term's log; else it takes an image.
 //! - **Belief is lent by the standby's own clock.** The time of an acknowledgement comes back with how long the region may
 //!   be believed from then on: however late that arrives, it can't lend more. It counts once the standby has reached
 //!   the position at which it was said.
@@ -33,7 +33,7 @@ pub use primary::{Primary, PrimaryCounters, PrimaryLimits, PrimaryStatus};
 pub use standby::{Standby, StandbyCounters, StandbyError, StandbyStatus};
 
 /// Changes with every change of what is said between nodes.
-pub const PROTOCOL: u64 = 4;
+pub const PROTOCOL: u64 = 5;
 
 /// What a node is called on the wire: FNV-1a of its name, 64 bits, never 0.
 pub fn node_id(name: &str) -> u64 {

@@ -39,6 +39,8 @@ pub struct PrimaryStatus {
     /// The peer has had all that an image consists of, and has said so.
     pub level: bool,
     pub connected: bool,
+    /// It knows the feeds itself as well as the log does.
+    pub whole: bool,
     /// A later term that the peer has heard of; 0 = none.
     pub later_term: u64,
     /// Who it says that it is; 0 = it has not said.
@@ -73,6 +75,7 @@ pub struct Primary<'m> {
     /// Above the position of every row of the image so far.
     newest_row: u64,
     acknowledged: u64,
+    whole: bool,
     /// The peer's time in its last acknowledgement.
     echo_ns: u64,
     told_alive_ns: u64,
@@ -98,6 +101,7 @@ impl<'m> Primary<'m> {
             sent: 0,
             newest_row: 0,
             acknowledged: 0,
+            whole: false,
             echo_ns: 0,
             told_alive_ns: 0,
             told_echo_ns: 0,
@@ -126,6 +130,7 @@ impl<'m> Primary<'m> {
             sent: self.sent,
             level: matches!(self.phase, Phase::Log(level) if self.acknowledged >= level),
             connected: !matches!(self.phase, Phase::Silent | Phase::Refused(_)),
+            whole: self.whole,
             later_term: self.later_term,
             node: self.node,
             refusal: match self.phase {
@@ -161,7 +166,7 @@ impl<'m> Primary<'m> {
     /// Takes what the peer says.
     pub fn take(&mut self, message: Message) {
         match message {
-            Message::Hello { protocol, layout, heard, term, position, node } => {
+            Message::Hello { protocol, layout, heard, log, position, node } => {
                 self.node = node;
                 let refusal = if protocol != PROTOCOL {
                     Some(Refusal::Protocol)
@@ -179,13 +184,13 @@ impl<'m> Primary<'m> {
                 let tail = self.reader.tail();
                 let reaches =
                     position == tail || (position < tail && self.reader.log_tick(position).is_some());
-                if reaches && self.lineage.continues(term, position) {
+                if reaches && self.lineage.continues(log, position) {
                     self.begin(position, false);
                 } else {
                     self.begin(tail, true);
                 }
             }
-            Message::Ack { session, position, clock_ns } if session == self.session => {
+            Message::Ack { session, position, clock_ns, whole } if session == self.session => {
                 if self.phase == Phase::Beginning {
                     self.phase =
                         if self.with_image { Phase::Image(0) } else { Phase::Log(self.reader.tail()) };
@@ -193,7 +198,7 @@ impl<'m> Primary<'m> {
                 }
                 if position <= self.sent {
                     self.acknowledged = self.acknowledged.max(position);
-                    self.echo_ns = clock_ns;
+                    (self.echo_ns, self.whole) = (clock_ns, whole);
                 }
             }
             _ => {}

@@ -70,12 +70,14 @@ pub struct Standby<'m> {
     term: u64,
     /// The session of the present connection; 0 = it has not begun.
     session: u64,
-    /// The term whose log this region holds; 0 = none yet.
-    log_term: u64,
+    /// The log that this region holds; 0 = none yet.
+    log: u64,
     /// Of the log that comes, as its primary said it.
     lineage: Option<Lineage>,
     /// Where the region holds all rows; `None` = not known yet.
     level_at: Option<u64>,
+    /// The node's own worker knows the feeds as well as the log does.
+    whole: bool,
     /// Rows of an image came, or still come, without a trace in the log.
     is_filling: bool,
     /// From this position on belief may be extended.
@@ -97,9 +99,10 @@ impl<'m> Standby<'m> {
             node: 0,
             term,
             session: 0,
-            log_term: 0,
+            log: 0,
             lineage: None,
             level_at: None,
+            whole: false,
             is_filling: false,
             lent: None,
             complete_ns: 0,
@@ -113,8 +116,8 @@ impl<'m> Standby<'m> {
 
     /// A node that was the primary of `term`, and whose region is still what it wrote.
     pub fn after_primary(follower: Follower<'m>, term: u64) -> Standby<'m> {
-        let level_at = Some(follower.position());
-        Standby { log_term: term, level_at, ..Standby::new(follower, term) }
+        let (level_at, log) = (Some(follower.position()), follower.lineage().map_or(0, |own| own.log));
+        Standby { log, level_at, ..Standby::new(follower, term) }
     }
 
     /// The same with a name: [`node_id`](super::node_id) of it.
@@ -142,9 +145,14 @@ impl<'m> Standby<'m> {
         self.handed_over
     }
 
-    /// The term whose log the region holds; 0 = none yet.
-    pub fn log_term(&self) -> u64 {
-        self.log_term
+    /// The log that the region holds; 0 = none yet.
+    pub fn log(&self) -> u64 {
+        self.log
+    }
+
+    /// Whether this node knows the feeds itself as well as the log does; it is told with the next acknowledgement.
+    pub fn set_whole(&mut self, whole: bool) {
+        self.whole = whole;
     }
 
     fn is_level(&self) -> bool {
@@ -162,9 +170,9 @@ impl<'m> Standby<'m> {
         self.session = 0;
         (self.lent, self.handed_over) = (None, None);
         // Short of the level, rows may be missing, or be newer than any log that this node will ever see.
-        let term = if self.is_level() { self.log_term } else { 0 };
+        let log = if self.is_level() { self.log } else { 0 };
         let (layout, position) = (self.follower.layout().hash(), self.follower.position());
-        Message::Hello { protocol: PROTOCOL, layout, heard: self.term, term, position, node: self.node }
+        Message::Hello { protocol: PROTOCOL, layout, heard: self.term, log, position, node: self.node }
     }
 
     /// Accepts a term, and with it no earlier one any more. `write_down` makes it outlast a crash.
@@ -240,7 +248,7 @@ impl<'m> Standby<'m> {
         if !self.is_filling {
             self.follower.set_lineage(lineage);
         }
-        (self.session, self.log_term, self.lent) = (session, self.term, None);
+        (self.session, self.log, self.lent) = (session, lineage.log, None);
         // The acknowledgement says that the place is ready.
         self.acknowledged = u64::MAX;
         Ok(())
@@ -303,7 +311,7 @@ impl<'m> Standby<'m> {
             return None;
         }
         (self.acknowledged, self.acknowledged_ns) = (position, now_ns);
-        Some(Message::Ack { session: self.session, position, clock_ns: now_ns })
+        Some(Message::Ack { session: self.session, position, clock_ns: now_ns, whole: self.whole })
     }
 
     fn settle(&mut self) {
@@ -333,14 +341,17 @@ impl<'m> Standby<'m> {
 
     /// Whether nothing has ever been taken: no other node has a log that this one could go on with, as far as it knows.
     pub fn is_fresh(&self) -> bool {
-        self.log_term == 0 && self.follower.position() == 0
+        self.log == 0 && self.follower.position() == 0
     }
 
     /// Begins the group's first log, of `term`, in a region that is [fresh](Standby::is_fresh); else as
     /// [`Standby::into_primary`].
     pub fn into_first_primary(self, term: u64) -> Result<(Writer<'m>, Lineage), Box<Standby<'m>>> {
         match self.is_fresh() && term > self.term {
-            true => Ok(self.writer_of(Lineage::first(term))),
+            true => {
+                let lineage = Lineage::first(term, self.follower.generation());
+                Ok(self.writer_of(lineage))
+            }
             false => self.into_primary(term),
         }
     }
@@ -352,7 +363,8 @@ impl<'m> Standby<'m> {
         if !self.is_level() || term <= self.term {
             return Err(Box::new(self));
         }
-        let lineage = Lineage { term, start: self.follower.position(), before: self.log_term };
+        let Standby { follower, log, .. } = &self;
+        let lineage = Lineage::after(*log, follower.position(), term, follower.generation());
         Ok(self.writer_of(lineage))
     }
 

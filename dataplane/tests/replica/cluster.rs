@@ -178,29 +178,25 @@ impl<'m> Cluster<'m> {
     pub fn promote(&mut self, node: usize) -> bool {
         let holder = &mut self.nodes[node];
         let first = self.history.last_term() == 0;
-        let (writer, lineage) = match std::mem::replace(&mut holder.role, Role::Down) {
-            Role::Standby(standby) if first => {
-                let cells = holder.cells;
-                drop(standby);
-                let fresh = self.spare.pop().unwrap_or(cells);
-                holder.cells = fresh;
-                (Writer::format(fresh, LAYOUT, 7).unwrap(), Lineage::first(1))
-            }
-            Role::Standby(standby) => match standby.into_primary(self.history.last_term() + 1) {
-                Ok(primary) => primary,
-                Err(standby) => {
-                    holder.role = Role::Standby(standby);
-                    return false;
-                }
-            },
+        let term = self.history.last_term() + 1;
+        let promoted = match std::mem::replace(&mut holder.role, Role::Down) {
+            Role::Standby(standby) if first => standby.into_first_primary(term),
+            Role::Standby(standby) => standby.into_primary(term),
             other => {
                 holder.role = other;
                 return false;
             }
         };
+        let (writer, lineage) = match promoted {
+            Ok(primary) => primary,
+            Err(standby) => {
+                holder.role = Role::Standby(standby);
+                return false;
+            }
+        };
         holder.term = lineage.term;
         holder.follows = None;
-        self.history.begin(lineage.term, lineage.before, lineage.start);
+        self.history.begin(lineage);
         self.seen.promotions += 1;
         let peers = BTreeMap::new();
         let lease_until_ns = self.now_ns + LEASE_NS;
@@ -367,7 +363,7 @@ impl<'m> Cluster<'m> {
                 Role::Primary(own) => (own.lineage.term, own.writer.position(), true),
                 Role::Standby(standby) => {
                     let status = standby.status();
-                    (standby.log_term(), status.position, status.level)
+                    (self.history.term_of(standby.log()), status.position, status.level)
                 }
             };
             let reader = Reader::open(self.nodes[node].cells).unwrap();
@@ -460,7 +456,7 @@ impl<'m> Cluster<'m> {
         (0..NODES).filter(|node| *node != primary).all(|node| match &self.nodes[node].role {
             Role::Standby(standby) => {
                 let status = standby.status();
-                status.level && status.position == tail && standby.log_term() == own.lineage.term
+                status.level && status.position == tail && standby.log() == own.lineage.log
             }
             Role::Down => self.spare.is_empty(),
             Role::Primary(_) => false,

@@ -20,7 +20,7 @@ fn standby(cells: &[Cell]) -> Standby<'_> {
 }
 
 fn begin(session: u64, term: u64, from: u64, image: bool) -> Message {
-    Message::Begin { session, lineage: Lineage::first(term), from, image }
+    Message::Begin { session, lineage: Lineage::first(term, 7), from, image }
 }
 
 fn quote(instrument: u32, bid_price: i64) -> Tick {
@@ -86,7 +86,7 @@ fn short_of_the_level_a_node_has_nothing_of_use() {
     standby.rows(&[record(2, quote(1, 1))]).unwrap();
     standby.take(Message::Level { session: 1, at: 3 }, 6, &mut |_| true).unwrap();
     let useless = standby.connected();
-    assert!(matches!(useless, Message::Hello { term: 0, heard: 1, position: 1, .. }), "{useless:?}");
+    assert!(matches!(useless, Message::Hello { log: 0, heard: 1, position: 1, .. }), "{useless:?}");
     assert!(standby.into_primary(2).is_err(), "it can't become the primary");
 }
 
@@ -117,7 +117,10 @@ fn belief_counts_from_the_standbys_own_time_and_only_at_the_primarys_tail() {
     let mut standby = standby(&cells);
     standby.connected();
     standby.take(begin(1, 1, 0, true), 100, &mut |_| true).unwrap();
-    assert_eq!(standby.settle_round(100), Some(Message::Ack { session: 1, position: 0, clock_ns: 100 }));
+    assert_eq!(
+        standby.settle_round(100),
+        Some(Message::Ack { session: 1, position: 0, clock_ns: 100, whole: false })
+    );
     let reader = Reader::open(&cells).unwrap();
     standby.take(Message::Level { session: 1, at: 1 }, 200, &mut |_| true).unwrap();
     let alive = Message::Alive { session: 1, tail: 2, echo_ns: 100, valid_for_ns: 50 };
@@ -208,7 +211,7 @@ fn a_node_of_another_kind_is_refused_with_the_reason() {
     let cells = cells();
     let _writer = Writer::format(&cells, LAYOUT, 1).unwrap();
     let limits = PrimaryLimits { window_ticks: 8, valid_for_ns: 100 };
-    let mut primary = Primary::new(Reader::open(&cells).unwrap(), Lineage::first(3), limits);
+    let mut primary = Primary::new(Reader::open(&cells).unwrap(), Lineage::first(3, 7), limits);
     let own = LAYOUT.hash();
     let other = Layout { log_ticks: 512, ..LAYOUT }.hash();
     for (protocol, layout, heard, refusal) in [
@@ -218,7 +221,7 @@ fn a_node_of_another_kind_is_refused_with_the_reason() {
     ] {
         let mut connection = Connection::default();
         primary.connected();
-        connection.answer(Message::Hello { protocol, layout, heard, term: 0, position: 0, node: 9 }, 0);
+        connection.answer(Message::Hello { protocol, layout, heard, log: 0, position: 0, node: 9 }, 0);
         primary.poll(&mut PrimaryEnd { connection: &mut connection, now_ns: 1, delay_ns: 0 }, 1);
         let said = connection.to_standby.pop(1).unwrap();
         assert!(
@@ -228,6 +231,39 @@ fn a_node_of_another_kind_is_refused_with_the_reason() {
         assert_eq!((primary.status().connected, primary.status().refusal), (false, Some(refusal)));
     }
     assert_eq!((primary.counters().refused, primary.status().later_term), (3, 4));
+}
+
+#[test]
+fn a_log_is_gone_on_with_only_if_it_is_the_same_and_not_if_its_term_has_the_same_number() {
+    use crate::network::{Connection, Packet, PrimaryEnd};
+    let cells = cells();
+    let mut writer = Writer::format(&cells, LAYOUT, 1).unwrap();
+    for number in 0..3 {
+        writer.publish(&quote(0, number));
+    }
+    writer.commit();
+    let limits = PrimaryLimits { window_ticks: 8, valid_for_ns: 100 };
+    let lineage = Lineage::after(Lineage::first(1, 5).log, 1, 2, 1);
+    let mut primary = Primary::new(Reader::open(&cells).unwrap(), lineage, limits);
+    for (log, position, goes_on) in [
+        (lineage.log, 2, true),
+        (lineage.before, 1, true),
+        (lineage.before, 2, false),
+        (Lineage::after(lineage.before, 1, 2, 9).log, 2, false),
+        (Lineage::first(1, 9).log, 1, false),
+        (0, 0, false),
+    ] {
+        let mut connection = Connection::default();
+        primary.connected();
+        let hello =
+            Message::Hello { protocol: PROTOCOL, layout: LAYOUT.hash(), heard: 2, log, position, node: 9 };
+        connection.answer(hello, 0);
+        primary.poll(&mut PrimaryEnd { connection: &mut connection, now_ns: 1, delay_ns: 0 }, 1);
+        let Some(Packet::Message(Message::Begin { from, image, .. })) = connection.to_standby.pop(1) else {
+            panic!("it begins");
+        };
+        assert_eq!((from, image), (if goes_on { position } else { 3 }, !goes_on), "{log:x} at {position}");
+    }
 }
 
 #[test]
@@ -247,7 +283,8 @@ fn a_standby_that_has_everything_can_be_handed_the_next_term_and_no_other() {
     standby.take(hand_over(3, 1), 6, &mut |_| true).unwrap();
     assert_eq!(standby.handed_over(), Some(3));
     let (_, lineage) = standby.into_primary(3).unwrap();
-    assert_eq!((lineage.term, lineage.start, lineage.before), (3, 1, 2));
+    assert_eq!((lineage.term, lineage.start), (3, 1));
+    assert_eq!(lineage.before, Lineage::first(2, 7).log);
 }
 
 #[test]
@@ -256,7 +293,7 @@ fn a_primary_hands_over_only_what_has_arrived_whole() {
     let (own, other) = (cells(), cells());
     let mut writer = Writer::format(&own, LAYOUT, 1).unwrap();
     let limits = PrimaryLimits { window_ticks: 8, valid_for_ns: 100 };
-    let mut primary = Primary::new(Reader::open(&own).unwrap(), Lineage::first(1), limits);
+    let mut primary = Primary::new(Reader::open(&own).unwrap(), Lineage::first(1, 7), limits);
     let mut standby = standby(&other).named(node_id("b"));
     let mut connection = Connection::default();
     primary.connected();

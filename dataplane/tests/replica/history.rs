@@ -1,11 +1,14 @@
 //! What was truly written: the log of every term, and when.
 
+use dataplane::cache::lineage::Lineage;
 use dataplane::cache::tick::{Kind, Tick};
 use std::collections::BTreeMap;
 
 #[derive(Default)]
 struct Term {
+    log: u64,
     start: u64,
+    /// The term whose log goes before; 0 = none.
     before: u64,
     ticks: Vec<Tick>,
     /// (time, tail) of each commit.
@@ -27,9 +30,17 @@ pub fn key(tick: &Tick) -> Key {
 }
 
 impl History {
-    pub fn begin(&mut self, term: u64, before: u64, start: u64) {
-        let old = self.terms.insert(term, Term { start, before, ..Term::default() });
+    pub fn begin(&mut self, lineage: Lineage) {
+        let Lineage { term, log, start, before } = lineage;
+        let before = self.term_of(before);
+        let old = self.terms.insert(term, Term { log, start, before, ..Term::default() });
         assert!(old.is_none(), "term {term} has two primaries");
+    }
+
+    /// Whose log that is; 0 = nobody's.
+    pub fn term_of(&self, log: u64) -> u64 {
+        let found = self.terms.iter().find(|(_, term)| term.log == log);
+        found.map_or(0, |(term, _)| *term)
     }
 
     pub fn append(&mut self, term: u64, tick: Tick) {

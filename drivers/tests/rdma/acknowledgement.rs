@@ -35,7 +35,7 @@ fn they_come_with_the_stream_silent_and_keep_the_smallest_window_open() {
     let mappings = [mapping(), mapping()];
     let mut main = Main::new(&devices[0], &mappings[0], 1);
     let limits = PrimaryLimits { window_ticks: 2, ..LIMITS };
-    main.primary = Primary::new(main.reader, Lineage::first(1), limits);
+    main.primary = Primary::new(main.reader, Lineage::first(1, 7), limits);
     let mut copy = Copy::new(&devices[1], &mappings[1]);
     // From here on nothing passes the wire.
     let (mut end, _wire) = level_by_wire(&mut main, &mut copy);
@@ -91,7 +91,7 @@ fn what_was_never_sent_or_is_torn_counts_nothing() {
     main.poll(&mut end).unwrap();
     let sent = main.primary.status().sent;
     assert_eq!(sent, main.primary.status().acknowledged + 8);
-    let ack = |session, position| cell(Message::Ack { session, position, clock_ns: now_ns() });
+    let ack = |session, position| cell(Message::Ack { session, position, clock_ns: now_ns(), whole: true });
     let torn = |word: usize| {
         let (mut words, other) = (ack(1, sent), ack(1, sent - 1));
         words[word] = other[word];
@@ -135,7 +135,7 @@ fn who_is_no_longer_connected_acknowledges_nothing_for_its_successor() {
     let (end, wire) = level_by_wire(&mut main, &mut copy);
     let (old, [mut forger, _peer]) = (wire.acknowledgement_memory(), forger(&devices));
     let before = main.primary.status().acknowledged;
-    let ack = |session| cell(Message::Ack { session, position: before, clock_ns: now_ns() });
+    let ack = |session| cell(Message::Ack { session, position: before, clock_ns: now_ns(), whole: true });
     assert_eq!(forge(&mut forger, old, ack(1)), Ok(Completed::Write), "the key opened it before");
     // Nothing passes the wire any more, so the old standby does not hear of that.
     drop(end);

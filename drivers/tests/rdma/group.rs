@@ -85,7 +85,7 @@ impl<'m> Main<'m> {
         }
         writer.commit();
         let reader = Reader::open(mapping.cells()).unwrap();
-        let primary = Primary::new(reader, Lineage::first(term), LIMITS);
+        let primary = Primary::new(reader, Lineage::first(term, 7), LIMITS);
         let log = Arc::new(LogMemory::local(device, mapping).unwrap());
         Main { writer, reader, primary, log, value: term << 32 }
     }

@@ -86,6 +86,7 @@ mod tests {
                 session,
                 position: position + more,
                 clock_ns,
+                whole: more == 0,
             })
     }
 
@@ -124,7 +125,7 @@ mod tests {
     fn nothing_else_is_an_acknowledgement() {
         assert_eq!(from_words([0; WORDS]), None, "nothing was written yet");
         let others = [
-            Message::Hello { protocol: 1, layout: 2, heard: 3, term: 4, position: 5, node: 6 },
+            Message::Hello { protocol: 1, layout: 2, heard: 3, log: 4, position: 5, node: 6 },
             Message::Refuse { refusal: Refusal::Term, term: 2 },
             Message::Link([1, 2, 3, 4, 5, 6]),
         ];

@@ -39,6 +39,11 @@ impl<'m> LinkedStandby<'m> {
         &self.standby
     }
 
+    /// As [`Standby::set_whole`].
+    pub fn set_whole(&mut self, whole: bool) {
+        self.standby.set_whole(whole);
+    }
+
     /// Begins a connection: the introduction and the Hello are on their way after the next [`LinkedStandby::poll`]. One that
     /// was before it is dropped.
     pub fn connect(&mut self, channel: impl Into<Channel>) -> Result<(), LinkError> {
