@@ -3,6 +3,7 @@
 mod delivering;
 mod desk;
 mod latency;
+mod methods;
 mod quotas;
 
 use control::proto::feeds_client::FeedsClient;
