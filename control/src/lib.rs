@@ -4,6 +4,7 @@ pub mod access;
 pub mod audit;
 pub mod client;
 pub mod config;
+pub mod connection;
 pub mod decode;
 pub mod delayed;
 pub mod delivery;

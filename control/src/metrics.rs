@@ -154,6 +154,7 @@ impl Metrics {
                 region.valid_for_ns as f64 / NS_PER_S,
             ),
             ("subscriptions", "Subscriptions that are open", f64::from(status.subscriptions)),
+            ("grpc_connections", "gRPC connections that are open", node.connections.open() as f64),
             (
                 "worker_stall_seconds_max",
                 "Longest round of the worker's loop",
@@ -167,6 +168,11 @@ impl Metrics {
         let counters = [
             ("delivered_updates", "Updates handed to subscribers", status.delivered as f64),
             ("conflated_updates", "Updates left out for slow subscribers", status.conflated as f64),
+            (
+                "grpc_connections_refused",
+                "gRPC connections for which [grpc] connections_max had no place",
+                node.connections.refused.get() as f64,
+            ),
             ("worker_cycles", "Rounds of the worker's loop", cycles("duty_cycles")),
             ("worker_busy_cycles", "Rounds that found frames", cycles("busy_cycles")),
             ("worker_stalls", "Rounds that took longer than [worker] stall_us", cycles("stalls")),

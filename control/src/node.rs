@@ -2,6 +2,7 @@
 
 use crate::access::{Access, ClientsError};
 use crate::config::Config;
+use crate::connection::Connections;
 use crate::delayed::{DelayError, Delays};
 use crate::delivery::{Chunks, Delivery};
 use crate::latency;
@@ -59,6 +60,7 @@ pub struct Shared {
     pub group: GroupAccess,
     pub quotas: Arc<Quotas>,
     pub access: Arc<Access>,
+    pub connections: Arc<Connections>,
     /// Those that are kept.
     pub subscriptions: Subscriptions,
     rates: Mutex<Rates>,
@@ -114,6 +116,7 @@ impl Node {
         let admitting = access.clone();
         settings
             .on_change("clients", move |config| admitting.reload(config).map_err(|error| error.to_string()));
+        let connections = Arc::new(Connections::new(config.grpc.connections_max));
         let subscriptions = Subscriptions::open(config.clone(), store)?;
         let objectives = config.objectives.iter().map(|objective| objective.unjudged()).collect();
         let shared = Shared {
@@ -126,6 +129,7 @@ impl Node {
             group,
             quotas,
             access,
+            connections,
             subscriptions,
             rates: Mutex::default(),
             windows: Mutex::default(),

@@ -1,6 +1,7 @@
 //! `tickplane run`: puts the appliance together, runs it, and takes it apart again.
 
 use crate::config::{Config, ConfigError, ReplicaConfig, StoreConfig};
+use crate::connection::raise_file_limit;
 use crate::election::{Election, ElectionError};
 use crate::log::Log;
 use crate::node::{Node, NodeError};
@@ -114,6 +115,7 @@ pub fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
         return Ok(());
     }
     let log = Log::start(&config.log).map_err(RunError::Log)?;
+    raise_file_limit(config.grpc.connections_max);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let config = Arc::new(config);
     let mut settings = Settings::new(config.clone(), args.config.clone());

@@ -20,7 +20,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::Routes;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
@@ -133,14 +132,13 @@ pub async fn serve(
         // An error means that the sender is gone: the end, too.
         let _ = stopping.wait_for(|stopping| *stopping).await;
     };
-    let incoming = TcpListenerStream::new(listeners.grpc);
+    let incoming = node.connections.clone().incoming(listeners.grpc);
     let mut builder = Server::builder();
     if let Some(tls) = listeners.tls {
         builder = builder.tls_config(tls)?;
     }
     let server = builder
         .layer(AccessLayer(node.access.clone()))
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, shutdown);

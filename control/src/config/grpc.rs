@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+const CONNECTIONS_MAX: usize = 1_000_000;
 const CERTIFICATE_BYTES_MAX: usize = 253;
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -16,6 +17,8 @@ pub struct GrpcConfig {
     pub listen: SocketAddr,
     /// Subscriptions that may be open at once.
     pub subscriptions_max: usize,
+    /// Connections that may be open at once; one more is closed as soon as it has come.
+    pub connections_max: usize,
     /// Encrypts what goes between the node and its clients.
     pub tls: Option<GrpcTlsConfig>,
     /// Tokens and prices may go beyond this machine unencrypted: for a network that nobody else reaches.
@@ -25,7 +28,7 @@ pub struct GrpcConfig {
 impl Default for GrpcConfig {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 50_051));
-        GrpcConfig { listen, subscriptions_max: 256, tls: None, plaintext: false }
+        GrpcConfig { listen, subscriptions_max: 256, connections_max: 4_096, tls: None, plaintext: false }
     }
 }
 
@@ -72,7 +75,12 @@ impl Config {
     }
 
     pub(super) fn check_grpc(&self) -> Result<(), String> {
-        let GrpcConfig { listen, tls, plaintext, .. } = &self.grpc;
+        let GrpcConfig { listen, tls, plaintext, connections_max, .. } = &self.grpc;
+        if !(1..=CONNECTIONS_MAX).contains(connections_max) {
+            return Err(format!(
+                "[grpc] connections_max = {connections_max}: must be 1 to {CONNECTIONS_MAX}"
+            ));
+        }
         if !listen.ip().is_loopback() && tls.is_none() && !plaintext {
             return Err(format!(
                 "[grpc] {listen}: without [grpc.tls] only loopback is allowed, since tokens and prices could be read on the way: name a certificate and a key \
