@@ -111,8 +111,8 @@ fn main() {
         return served::top_once();
     }
     if let Some(region) = &args.silence_of {
-        match silence::longest_ns(region, args.watch_ms) {
-            Ok(longest_ns) => println!("{:.3}", longest_ns as f64 / 1e6),
+        match silence::pause_ns(region, args.watch_ms) {
+            Ok(pause_ns) => println!("{:.3}", pause_ns as f64 / 1e6),
             Err(error) => {
                 eprintln!("{error}");
                 std::process::exit(1);
