@@ -6,6 +6,7 @@ use crate::connection::Connections;
 use crate::delayed::{DelayError, Delays};
 use crate::delivery::{Chunks, Delivery};
 use crate::latency;
+use crate::objective::Objectives;
 use crate::proto::Objective;
 use crate::quota::Quotas;
 use crate::runner::{GroupAccess, ServedCache};
@@ -65,8 +66,7 @@ pub struct Shared {
     pub subscriptions: Subscriptions,
     rates: Mutex<Rates>,
     windows: Mutex<Windows>,
-    /// In the order of the configuration.
-    objectives: Mutex<Vec<Objective>>,
+    objectives: Arc<Objectives>,
 }
 
 impl Deref for Node {
@@ -118,7 +118,12 @@ impl Node {
             .on_change("clients", move |config| admitting.reload(config).map_err(|error| error.to_string()));
         let connections = Arc::new(Connections::new(config.grpc.connections_max));
         let subscriptions = Subscriptions::open(config.clone(), store)?;
-        let objectives = config.objectives.iter().map(|objective| objective.unjudged()).collect();
+        let objectives = Arc::new(Objectives::new(&config.objectives));
+        let judging = objectives.clone();
+        settings.on_change("objectives", move |config| {
+            judging.change(&config.objectives);
+            Ok(())
+        });
         let shared = Shared {
             config,
             settings,
@@ -133,7 +138,7 @@ impl Node {
             subscriptions,
             rates: Mutex::default(),
             windows: Mutex::default(),
-            objectives: Mutex::new(objectives),
+            objectives,
         };
         Ok(Node::over(Arc::new(shared), reader, region_bytes, tail))
     }
@@ -192,15 +197,12 @@ impl Node {
         let counts = latency::counts(self);
         let mut windows = self.windows();
         windows.sample(self.now_ns(), counts);
-        let mut judged = self.objectives.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        for (objective, judged) in self.config.objectives.iter().zip(judged.iter_mut()) {
-            objective.judge(&windows, self.unix_ns(), judged);
-        }
+        self.objectives.judge(&windows, self.unix_ns());
     }
 
     /// The objectives, as they were judged last.
     pub fn objectives(&self) -> Vec<Objective> {
-        self.objectives.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.objectives.all()
     }
 
     fn sample_rates(&self) {

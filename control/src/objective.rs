@@ -4,10 +4,46 @@ use crate::config::ObjectiveConfig;
 use crate::latency::{Scope, Series};
 use crate::proto::{Objective, ObjectiveState, Stage};
 use crate::window::Windows;
+use std::sync::{Mutex, MutexGuard};
 
 /// The name under which gRPC health tells of an objective is this and the objective's.
 pub const HEALTH_PREFIX: &str = "tickplane.objective/";
 const NS_PER_US: u64 = 1_000;
+
+/// All of them, as they are configured now, and as they were judged last.
+#[derive(Debug)]
+pub struct Objectives(Mutex<Vec<(ObjectiveConfig, Objective)>>);
+
+impl Objectives {
+    pub fn new(configured: &[ObjectiveConfig]) -> Objectives {
+        let objectives = Objectives(Mutex::default());
+        objectives.change(configured);
+        objectives
+    }
+
+    fn held(&self) -> MutexGuard<'_, Vec<(ObjectiveConfig, Objective)>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// From now on there are these; one that is as it was is judged as it was.
+    pub fn change(&self, configured: &[ObjectiveConfig]) {
+        let mut held = self.held();
+        let judged = |one: &ObjectiveConfig| {
+            let before = held.iter().find(|(known, _)| known == one);
+            before.map_or_else(|| one.unjudged(), |(_, judged)| judged.clone())
+        };
+        *held = configured.iter().map(|one| (one.clone(), judged(one))).collect();
+    }
+
+    pub fn judge(&self, windows: &Windows, unix_ns: u64) {
+        self.held().iter_mut().for_each(|(one, judged)| one.judge(windows, unix_ns, judged));
+    }
+
+    /// In the order of the configuration.
+    pub fn all(&self) -> Vec<Objective> {
+        self.held().iter().map(|(_, judged)| judged.clone()).collect()
+    }
+}
 
 impl ObjectiveConfig {
     fn series(&self) -> Series {
@@ -103,5 +139,21 @@ mod tests {
             (Idle, 0, 6),
         ];
         assert_eq!(states, expected);
+        // One that is as it was keeps its judgement, another one begins anew.
+        let objectives = Objectives::new(std::slice::from_ref(&objective));
+        counted.record(80_000, 9);
+        windows.sample(7_000_000_000, [(objective.series(), Counts::from(&counted))].into());
+        objectives.judge(&windows, 7);
+        let looser = ObjectiveConfig { limit_us: 100, ..objective.clone() };
+        let other = ObjectiveConfig { name: "other".to_owned(), ..objective.clone() };
+        objectives.change(&[other.clone(), objective]);
+        let told = |objectives: &Objectives| -> Vec<_> {
+            objectives.all().iter().map(|one| (one.name.clone(), one.state())).collect()
+        };
+        assert_eq!(told(&objectives), [("other".to_owned(), Idle), ("fast".to_owned(), Missed)]);
+        objectives.change(&[looser, other]);
+        assert_eq!(told(&objectives), [("fast".to_owned(), Idle), ("other".to_owned(), Idle)]);
+        objectives.judge(&windows, 8);
+        assert_eq!(told(&objectives), [("fast".to_owned(), Met), ("other".to_owned(), Missed)]);
     }
 }

@@ -15,6 +15,7 @@ use crate::proto::subscriptions_server::SubscriptionsServer;
 use crate::proto::telemetry_server::TelemetryServer;
 use crate::{metrics, proto, quota, service};
 use axum::middleware::from_fn_with_state;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -156,19 +157,27 @@ pub async fn serve(
     Ok(served?)
 }
 
-async fn sample(node: Arc<Node>, health: tonic_health::server::HealthReporter) {
+async fn sample(node: Arc<Node>, mut health: tonic_health::server::HealthReporter) {
+    let mut told = BTreeSet::new();
     loop {
         node.sample();
         let status = if node.is_alive() { ServingStatus::Serving } else { ServingStatus::NotServing };
         for service in ["", "tickplane.v1.MarketData"] {
             health.set_service_status(service, status).await;
         }
+        let mut before = std::mem::take(&mut told);
         for objective in node.objectives() {
             let status = match objective.state() {
                 ObjectiveState::Missed => ServingStatus::NotServing,
                 _ => ServingStatus::Serving,
             };
-            health.set_service_status(format!("{HEALTH_PREFIX}{}", objective.name), status).await;
+            let name = format!("{HEALTH_PREFIX}{}", objective.name);
+            health.set_service_status(&name, status).await;
+            before.remove(&name);
+            told.insert(name);
+        }
+        for gone in before {
+            health.clear_service_status(&gone).await;
         }
         tokio::time::sleep(SAMPLE_INTERVAL).await;
     }

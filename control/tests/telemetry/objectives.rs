@@ -2,6 +2,7 @@
 
 use super::process::wait_for;
 use super::rig::Rig;
+use tonic::Code;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -53,15 +54,24 @@ fn an_objective_that_is_missed_is_told_by_status_health_and_metrics() {
         assert!(page.lines().any(|found| found == line), "{line} is not in {page}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let serving = |name: &str| {
+    let health = |name: &str| {
         let request = HealthCheckRequest { service: format!("tickplane.objective/{name}") };
         runtime.block_on(async {
             let channel = Channel::from_shared(rig.grpc.clone()).unwrap().connect().await.unwrap();
-            let mut health = HealthClient::new(channel);
-            health.check(request).await.unwrap().into_inner().status()
+            HealthClient::new(channel).check(request).await.map(|answer| answer.into_inner().status())
         })
     };
+    let serving = |name: &str| health(name).unwrap_or(ServingStatus::ServiceUnknown);
+    let is_unknown = |name: &str| health(name).is_err_and(|status| status.code() == Code::NotFound);
     assert_eq!((serving("never"), serving("always")), (ServingStatus::NotServing, ServingStatus::Serving));
+    // They change while the node runs: one is another one, of another name.
+    rig.reload("name = \"always\"", "name = \"ever\"");
+    wait_for("the other one is judged, and the first as it was", || {
+        let names = rig.json(&["status"])["objectives"].clone();
+        (names[1]["name"] == "ever" && states() == ["missed", "met", "idle"]).then_some(())
+    });
+    wait_for("health knows it", || (serving("ever") == ServingStatus::Serving).then_some(()));
+    wait_for("and the one that is gone no more", || is_unknown("always").then_some(()));
     drop(exchange);
     wait_for("what came is out of its seconds", || (states()[0] == "idle").then_some(()));
     wait_for("health follows", || (serving("never") == ServingStatus::Serving).then_some(()));

@@ -11,7 +11,7 @@ pub struct Rig {
     pub grpc: String,
     pub metrics: String,
     groups: [String; 2],
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Rig {
@@ -34,7 +34,7 @@ impl Rig {
         let (node, line) = start_node(folder.path(), &text);
         let grpc = format!("http://{}", field(&line, "grpc").unwrap());
         let metrics = field(&line, "metrics").unwrap().to_owned();
-        Rig { node, grpc, metrics, groups, _folder: folder }
+        Rig { node, grpc, metrics, groups, folder }
     }
 
     /// One that sends without an end, by these lines; `more` are further arguments.
@@ -49,6 +49,15 @@ impl Rig {
 
     pub fn signal(&self, signal: rustix::process::Signal) {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.node.0), signal).unwrap();
+    }
+
+    /// Changes the configuration, and tells the node.
+    pub fn reload(&self, from: &str, to: &str) {
+        let file = self.folder.path().join("appliance.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{from}");
+        std::fs::write(&file, text.replace(from, to)).unwrap();
+        self.signal(rustix::process::Signal::HUP);
     }
 
     pub fn json(&self, arguments: &[&str]) -> Value {
