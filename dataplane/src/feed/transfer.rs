@@ -67,6 +67,11 @@ impl Publication {
         if group.session.is_none() || own.session != group.session {
             return group.session.is_some();
         }
+        // Sequences do not go back, but for rows that were published anew. Looking at all rows takes a millisecond, in which the
+        // group's log stands still.
+        if let Some((_, newest)) = group.ticks_before(u64::MAX).find(|(_, tick)| is_new(tick)) {
+            return newest.sequence >= self.sequence;
+        }
         let mut rows = (0..group.instruments()).flat_map(|number| ROWS.map(|kind| group.row(number, kind)));
         rows.any(|row| row.is_some_and(|(_, tick)| tick.sequence >= self.sequence))
     }
@@ -251,12 +256,16 @@ fn position_of(from: &View<'_>, newest: &Newest) -> Option<u64> {
 
 /// Whether nothing beyond that sequence was published before a tick: one that is renewed may have been so again later on.
 fn is_within(from: &View<'_>, position: u64, tick: &Tick, sequence: u64) -> bool {
-    let is_new = |tick: &Tick| tick.flags & flag::RENEWED == 0;
     is_new(tick)
         || from
             .ticks_before(position)
             .find(|(_, own)| is_new(own))
             .is_some_and(|(_, own)| own.sequence <= sequence)
+}
+
+/// Not one that was published anew.
+fn is_new(tick: &Tick) -> bool {
+    tick.flags & flag::RENEWED == 0
 }
 
 /// Whether two ticks of a row say the same, wherever they were received and published.

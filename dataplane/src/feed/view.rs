@@ -86,7 +86,9 @@ impl<'m> View<'m> {
     /// Those before, the latest first, with their positions, as far back as the log and what counts go.
     pub fn ticks_before(&self, position: u64) -> impl Iterator<Item = (u64, Tick)> {
         let from = self.begins.max(self.log_from());
-        (from..position).rev().filter_map(|position| Some((position, self.tick(position)?)))
+        (from..position.min(self.reader.tail()))
+            .rev()
+            .filter_map(|position| Some((position, self.tick(position)?)))
     }
 
     fn tick(&self, position: u64) -> Option<Tick> {
