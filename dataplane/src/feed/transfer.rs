@@ -181,30 +181,20 @@ fn pending(
     if own.missing != group.missing || is_lost(&own) != is_lost(&group) {
         return Err(Misfit::Losses);
     }
-    let cut = match newest(to, numbers)? {
-        Some(newest) => position_of(from, &newest).ok_or(Misfit::Behind)? + 1,
+    if to.named().any(|(number, _)| numbers.row_before(number).is_none()) {
+        return Err(Misfit::Instruments);
+    }
+    let proven_from = if is_lost(&own) { 0 } else { own.proven_from };
+    let compared = Compared::new(from, to, numbers, proven_from)?;
+    let cut = match &compared.newest {
+        Some((_, newest)) => position_of(from, newest).ok_or(Misfit::Behind)? + 1,
         None => from.begins,
     };
-    let mut is_ahead = false;
-    for (before, after) in numbers.rows() {
-        for kind in ROWS {
-            match (from.row(before, kind), to.row(after, kind)) {
-                (None, None) => {}
-                // What was doubted since would be believed there.
-                (Some((position, _)), _)
-                    if position >= cut && (is_lost(&own) || position >= own.proven_from) =>
-                {
-                    is_ahead = true;
-                }
-                (Some((here, tick)), Some((there, other)))
-                    if here < cut
-                        && is_same(&tick, &other)
-                        && from.is_suspect(here, &tick) == to.is_suspect(there, &other) => {}
-                _ => return Err(Misfit::Rows),
-            }
-        }
+    // What was doubted since would be believed there.
+    if compared.different_from < cut || compared.doubted_to > cut {
+        return Err(Misfit::Rows);
     }
-    if !is_ahead {
+    if compared.own_to <= cut {
         return Ok(Vec::new());
     }
     if cut < complete_from.max(from.log_from()) {
@@ -222,19 +212,67 @@ struct Newest {
     sequence: u64,
 }
 
-fn newest(to: &View<'_>, numbers: &Renumbering) -> Result<Option<Newest>, Misfit> {
-    let mut newest: Option<(u64, Newest)> = None;
-    for (number, _) in to.named() {
-        let instrument = numbers.row_before(number).ok_or(Misfit::Instruments)?;
-        for (position, tick) in ROWS.iter().filter_map(|kind| to.row(number, *kind)) {
-            let sequence = newest.as_ref().map_or(0, |(_, newest)| newest.sequence).max(tick.sequence);
-            match &mut newest {
-                Some((last, newest)) if position < *last => newest.sequence = sequence,
-                _ => newest = Some((position, Newest { tick, instrument, sequence })),
+/// All rows of both regions, seen once, since each look at them takes its time while the group's log stands still. Positions are
+/// this node's own.
+struct Compared {
+    /// With its position there.
+    newest: Option<(u64, Newest)>,
+    /// The first row that is not the same there, or not as good.
+    different_from: u64,
+    /// Behind the last row.
+    own_to: u64,
+    /// Behind the last row that is not proven.
+    doubted_to: u64,
+}
+
+impl Compared {
+    /// What is published from `proven_from` on is proven.
+    fn new(
+        from: &View<'_>,
+        to: &View<'_>,
+        numbers: &Renumbering,
+        proven_from: u64,
+    ) -> Result<Compared, Misfit> {
+        let mut compared = Compared { newest: None, different_from: u64::MAX, own_to: 0, doubted_to: 0 };
+        for (before, after) in numbers.rows() {
+            for kind in ROWS {
+                let (here, there) = (from.row(before, kind), to.row(after, kind));
+                if let Some((position, tick)) = there {
+                    compared.see_there(position, tick, before);
+                }
+                let Some((position, tick)) = here else {
+                    // The group alone has it.
+                    if there.is_some() {
+                        return Err(Misfit::Rows);
+                    }
+                    continue;
+                };
+                let is_same = there.is_some_and(|(at, other)| {
+                    is_same(&tick, &other) && from.is_suspect(position, &tick) == to.is_suspect(at, &other)
+                });
+                compared.see_here(position, is_same, position >= proven_from);
             }
         }
+        Ok(compared)
     }
-    Ok(newest.map(|(_, newest)| newest))
+
+    fn see_there(&mut self, position: u64, tick: Tick, instrument: u32) {
+        let sequence = self.newest.as_ref().map_or(0, |(_, newest)| newest.sequence).max(tick.sequence);
+        match &mut self.newest {
+            Some((last, newest)) if position < *last => newest.sequence = sequence,
+            _ => self.newest = Some((position, Newest { tick, instrument, sequence })),
+        }
+    }
+
+    fn see_here(&mut self, position: u64, is_same: bool, is_proven: bool) {
+        self.own_to = self.own_to.max(position + 1);
+        if !is_same {
+            self.different_from = self.different_from.min(position);
+        }
+        if !is_proven {
+            self.doubted_to = self.doubted_to.max(position + 1);
+        }
+    }
 }
 
 /// Where the group's newest tick was published here.
