@@ -53,8 +53,12 @@ impl<'m> One<'m> {
 
 /// A group's region that ends at that position of another one's log.
 fn copy<'m>(cells: &'m [Cell], layout: Layout, log: &Reader<'_>, end: u64) -> Writer<'m> {
+    copy_of(cells, layout, (0..end).map(|position| log.log_tick(position).unwrap()))
+}
+
+fn copy_of(cells: &[Cell], layout: Layout, ticks: impl Iterator<Item = Tick>) -> Writer<'_> {
     let mut follower = Follower::format(cells, layout, 1).unwrap();
-    (0..end).for_each(|position| follower.tick(&log.log_tick(position).unwrap()).unwrap());
+    ticks.for_each(|tick| follower.tick(&tick).unwrap());
     follower.commit();
     follower.into_writer()
 }
@@ -217,6 +221,38 @@ fn who_is_behind_declares_a_loss_and_what_the_group_alone_has_is_suspect() {
     // What comes again is told again, and the rest is told for the first time.
     standby.hear(&flow[3..]);
     assert!(!standby.machine.is_behind(&group));
+}
+
+#[test]
+fn one_row_that_differs_is_a_loss_to_declare() {
+    let clock = clock();
+    let mut source = Speech::Records.begin(0, &mut Random::new(1));
+    let flow = packets(&mut source, 12, 2);
+    let run = |differs: Option<usize>| {
+        let regions = [cells(LAYOUT), cells(LAYOUT)];
+        let mut standby = One::new(&regions[0], LAYOUT, &clock, Speech::Records);
+        standby.hear(&flow);
+        let mut ticks: Vec<Tick> =
+            (0..standby.reader.tail()).map(|position| standby.reader.log_tick(position).unwrap()).collect();
+        let is_row = |tick: &Tick| usize::from(tick.kind) < Kind::ROWS && tick.kind != Kind::Definition as u8;
+        let row = |tick: &Tick| (tick.instrument, tick.kind);
+        let last = *ticks.iter().rfind(|tick| is_row(tick)).unwrap();
+        // The last word on each row but the newest of all.
+        let latest: Vec<usize> = (0..ticks.len())
+            .filter(|at| is_row(&ticks[*at]) && row(&ticks[*at]) != row(&last))
+            .filter(|at| !ticks[at + 1..].iter().any(|later| row(later) == row(&ticks[*at])))
+            .collect();
+        if let Some(which) = differs {
+            ticks[latest[which]].exchange_ns += 1;
+        }
+        let (feeds, _) = standby.machine.take_over(copy_of(&regions[1], LAYOUT, ticks.into_iter()));
+        (feeds[0].misfit, latest.len())
+    };
+    let (misfit, rows) = run(None);
+    assert!(misfit.is_none() && rows > 2, "{misfit:?}, {rows} rows");
+    for which in 0..rows {
+        assert_eq!(run(Some(which)).0, Some(Misfit::Rows));
+    }
 }
 
 #[test]
