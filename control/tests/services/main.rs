@@ -1,8 +1,10 @@
 //! The gRPC services over a real connection, on a region that the test itself fills.
 
+mod audit;
 mod delivering;
 mod desk;
 mod latency;
+mod limited;
 mod methods;
 mod quotas;
 
