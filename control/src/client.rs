@@ -1,5 +1,5 @@
-//! The terminal clients: `get`, `watch`, `status`, `latency`, `verify`, `cluster`, `config`, `quota`, and those that change a
-//! group.
+//! The terminal clients: `get`, `watch`, `status`, `latency`, `verify`, `cluster`, `config`, `client`, `quota`, and those that
+//! change a group.
 
 pub mod clients;
 pub mod cluster;

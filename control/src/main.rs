@@ -105,7 +105,7 @@ fn run(command: Command) -> (&'static str, Result<ExitCode, String>) {
             let stop = stop::on_signals();
             ("latency", client::block_on(latency::run(&args, &stop)).map_err(text))
         }
-        Command::Client(args) => ("client", clients::run(&args).map_err(text)),
+        Command::Client(args) => ("client", client::block_on(clients::run(&args)).map_err(text)),
         Command::Cluster(args) => {
             let stop = stop::on_signals();
             ("cluster", client::block_on(cluster::run(&args, &stop)).map_err(text))

@@ -112,7 +112,7 @@ impl Node {
             limiting.set_defaults(config.quota.clone(), SystemClock.monotonic_ns());
             Ok(())
         });
-        let access = Arc::new(Access::new(&config)?);
+        let access = Arc::new(Access::open(&config, store.clone())?);
         let admitting = access.clone();
         settings
             .on_change("clients", move |config| admitting.reload(config).map_err(|error| error.to_string()));

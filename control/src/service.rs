@@ -1,6 +1,7 @@
 //! The gRPC services.
 
 pub mod admin;
+pub mod clients;
 pub mod cluster;
 pub mod feeds;
 pub mod market_data;
@@ -11,4 +12,4 @@ pub mod subscriptions;
 pub mod telemetry;
 mod watch;
 
-pub use rows::{condition, feed_reason, kind_of};
+pub use rows::{condition, feed_reason, kind_name, kind_named, kind_of};

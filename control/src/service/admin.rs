@@ -1,5 +1,6 @@
 //! `Admin`: the configuration of the node that runs.
 
+use crate::access::FinalAnswer;
 use crate::node::Node;
 use crate::proto::admin_server::Admin as Service;
 use crate::proto::{ApplyRequest, ApplyResponse, ConfigDifference, GetConfigRequest, GetConfigResponse};
@@ -62,7 +63,7 @@ impl Service for Admin {
             false => settings.apply(&toml, revision),
         };
         let differences = differences.map_err(|error| refusal(&error))?;
-        Ok(Response::new(ApplyResponse {
+        Ok(FinalAnswer::of(ApplyResponse {
             differences: differences.into_iter().map(Into::into).collect(),
             applied: !dry_run,
             revision: settings.current().1,
