@@ -5,6 +5,7 @@ mod desk;
 mod latency;
 mod methods;
 mod quotas;
+mod refusals;
 
 use control::proto::feeds_client::FeedsClient;
 use control::proto::node_client::NodeClient;
