@@ -115,12 +115,12 @@ impl Node {
             limiting.set_defaults(config.quota.clone(), SystemClock.monotonic_ns());
             Ok(())
         });
-        let access = Arc::new(Access::new(&config)?);
+        let mut ledger = Ledger::new(store, &config.node)?;
+        let access = Access::open(&config, &mut ledger)?;
         let admitting = access.clone();
         settings
             .on_change("clients", move |config| admitting.reload(config).map_err(|error| error.to_string()));
         let connections = Arc::new(Connections::new(config.grpc.connections_max));
-        let mut ledger = Ledger::new(store, &config.node)?;
         follow_quotas(&mut ledger, quotas.clone(), access.clone())?;
         let subscriptions = Subscriptions::open(config.clone(), &mut ledger)?;
         let objectives = Arc::new(Objectives::new(&config.objectives));

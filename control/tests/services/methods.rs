@@ -37,7 +37,7 @@ const fn case(path: &'static str, request: &'static str, needs: Role, code: Code
     Case { path, request, needs, code, shows }
 }
 
-/// In an order in which each can be done: a subscription is made before it is changed, and deleted last.
+/// In an order in which each can be done: what is made is changed after that, and deleted last.
 const CASES: &[Case] = &[
     case("MarketData/Get", r#"{"symbols": ["HIDDEN"]}"#, Role::Reader, Code::Ok, true),
     case("MarketData/List", r#"{"pattern": "*"}"#, Role::Reader, Code::Ok, true),
@@ -56,6 +56,16 @@ const CASES: &[Case] = &[
     case("Admin/GetConfig", "{}", Role::Admin, Code::Ok, false),
     // There is no such key.
     case("Admin/Apply", r#"{"toml": "nix = 1"}"#, Role::Admin, Code::InvalidArgument, false),
+    // The quotas above are in it.
+    case("Audit/List", "{}", Role::Admin, Code::Ok, false),
+    case("Audit/Watch", r#"{"from": 1}"#, Role::Admin, Code::Ok, false),
+    case("Clients/Create", r#"{"name": "c", "role": "CLIENT_ROLE_READER"}"#, Role::Admin, Code::Ok, false),
+    case("Clients/Update", r#"{"name": "c", "role": "CLIENT_ROLE_OPERATOR"}"#, Role::Admin, Code::Ok, false),
+    case("Clients/RenewToken", r#"{"name": "c"}"#, Role::Admin, Code::Ok, false),
+    case("Clients/Get", r#"{"name": "c"}"#, Role::Admin, Code::Ok, false),
+    case("Clients/List", "{}", Role::Admin, Code::Ok, false),
+    case("Clients/WhoAmI", "{}", Role::Reader, Code::Ok, false),
+    case("Clients/Delete", r#"{"name": "c"}"#, Role::Admin, Code::Ok, false),
     case("Quotas/Get", "{}", Role::Reader, Code::Ok, false),
     case("Quotas/List", "{}", Role::Operator, Code::Ok, false),
     case("Quotas/Set", r#"{"name": "rob", "limits": {}}"#, Role::Operator, Code::Ok, false),
@@ -326,7 +336,7 @@ async fn nobody_calls_without_saying_who_it_is_nor_beyond_its_role() {
 async fn a_call_too_many_is_refused_whatever_it_calls() {
     let rig = Rig::open().await;
     let limits = Limits { requests_per_min: Some(1), burst_ms: 60_000, ..Limits::default() };
-    rig.desk.node.quotas.set("ann", Some(limits), rig.desk.node.now_ns()).unwrap();
+    rig.desk.node.quotas.set("ann", Role::Admin, Some(limits), rig.desk.node.now_ns()).unwrap();
     rig.answers_still().await;
     for (case, request) in cases() {
         let refused = rig.call(Some(&rig.admin), case.path, request).await.unwrap_err();
