@@ -12,7 +12,8 @@ mod standing;
 mod token;
 
 pub use clients::{Client, Clients, ClientsError};
-pub use layer::{Access, AccessLayer, Refusals};
+pub use layer::{Access, AccessLayer, Refusals, address_of};
+pub use method::is_method;
 pub use standing::Standing;
 pub use token::{Token, TokenHash};
 

@@ -36,6 +36,7 @@ pub mod stop;
 pub mod store;
 pub mod subscriptions;
 pub mod top;
+pub mod trace;
 pub mod window;
 mod worker;
 

@@ -103,6 +103,7 @@ impl Collector for Metrics {
         self.encode_objectives(&mut encoder, node)?;
         self.encode_cluster(&mut encoder, node)?;
         quotas::encode(&mut encoder, node)?;
+        self.encode_spans(&mut encoder, node)?;
         self.encode_latencies(&mut encoder, node)
     }
 }
@@ -276,6 +277,16 @@ impl Metrics {
         });
         let help = "What happened with a standby, by event";
         family(encoder, "replica_peer_events", help, MetricType::Counter, events)
+    }
+
+    /// Nothing for a node that traces no calls.
+    fn encode_spans(&self, encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {
+        if node.config.traces.is_none() {
+            return Ok(());
+        }
+        let spans = node.spans.entries();
+        let spans = spans.iter().map(|(outcome, count)| ([("outcome", *outcome)], *count as f64));
+        family(encoder, "trace_spans", "What became of the traces of calls", MetricType::Counter, spans)
     }
 
     fn encode_latencies(&self, encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {

@@ -13,6 +13,7 @@ use crate::runner::{GroupAccess, ServedCache};
 use crate::settings::Settings;
 use crate::store::{Store, StoreError};
 use crate::subscriptions::Subscriptions;
+use crate::trace::SpanCounts;
 use crate::window::Windows;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::tick::Session;
@@ -62,6 +63,8 @@ pub struct Shared {
     pub quotas: Arc<Quotas>,
     pub access: Arc<Access>,
     pub connections: Arc<Connections>,
+    /// What became of the traces of calls.
+    pub spans: Arc<SpanCounts>,
     /// Those that are kept.
     pub subscriptions: Subscriptions,
     rates: Mutex<Rates>,
@@ -135,6 +138,7 @@ impl Node {
             quotas,
             access,
             connections,
+            spans: Arc::default(),
             subscriptions,
             rates: Mutex::default(),
             windows: Mutex::default(),
