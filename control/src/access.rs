@@ -16,7 +16,8 @@ mod token;
 pub use change::{Change, ClientError};
 pub use clients::{Client, Clients, ClientsError};
 pub use kept::{asked, told};
-pub use layer::{Access, AccessLayer, Refusals};
+pub use layer::{Access, AccessLayer, Refusals, address_of};
+pub use method::is_method;
 pub use standing::{FinalAnswer, Standing};
 pub use token::{Token, TokenHash};
 

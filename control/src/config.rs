@@ -4,6 +4,7 @@ mod check;
 mod grpc;
 mod objective;
 mod replica;
+mod traces;
 
 use crate::idle::Idle;
 use crate::protocol::Protocol;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 pub use grpc::{ClientConfig, GrpcConfig, GrpcTlsConfig};
 pub use objective::{ObjectiveConfig, StageName};
 pub use replica::{EtcdConfig, PEERS_MAX, PeerConfig, RdmaConfig, ReplicaConfig, ReplicaRole, TlsConfig};
+pub use traces::TracesConfig;
 
 /// Why a configuration can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,8 @@ pub struct Config {
     #[serde(default)]
     pub grpc: GrpcConfig,
     pub metrics: Option<MetricsConfig>,
+    /// Where a trace of each call goes; without it there are none.
+    pub traces: Option<TracesConfig>,
     /// What clients may use, by role; an operator may give one of them limits of its own.
     #[serde(default)]
     pub quota: RoleLimits,

@@ -37,6 +37,7 @@ pub mod stop;
 pub mod store;
 pub mod subscriptions;
 pub mod top;
+pub mod trace;
 pub mod window;
 mod worker;
 

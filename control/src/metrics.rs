@@ -1,12 +1,14 @@
 //! `/metrics`: the same counters and latencies as Prometheus text.
 
 mod access;
+mod clock;
 mod quotas;
 
+use crate::client::reason_name;
 use crate::client::status::stage_name;
 use crate::latency::{self, Counts, Scope};
 use crate::node::Node;
-use crate::proto::{Objective, ObjectiveState, Role};
+use crate::proto::{Objective, ObjectiveState, Role, RowReason};
 use crate::service::{cluster, feeds, node as node_service};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -37,6 +39,10 @@ const BUCKETS_NS: [u64; 22] = {
     ends[21] = decade;
     ends
 };
+
+/// Why a feed's rows are not as good as they could be.
+const REASONS: [RowReason; 5] =
+    [RowReason::Gap, RowReason::LateStart, RowReason::Malformed, RowReason::LimitFull, RowReason::TakenOver];
 
 /// Serves the page until it is aborted.
 pub async fn serve(node: Arc<Node>, listener: TcpListener) {
@@ -94,10 +100,12 @@ impl Collector for Metrics {
         let node = &*self.0;
         self.encode_feeds(&mut encoder, node)?;
         self.encode_node(&mut encoder, node)?;
+        clock::encode(&mut encoder)?;
         self.encode_objectives(&mut encoder, node)?;
         self.encode_cluster(&mut encoder, node)?;
         quotas::encode(&mut encoder, node)?;
         access::encode(&mut encoder, node)?;
+        self.encode_spans(&mut encoder, node)?;
         self.encode_latencies(&mut encoder, node)
     }
 }
@@ -108,6 +116,15 @@ impl Metrics {
         let conditions = feeds.iter().map(|feed| ([("feed", feed.name.as_str())], f64::from(feed.condition)));
         let help = "Feed condition: 1 waiting, 2 live, 3 degraded, 4 stale, 5 ended";
         family(encoder, "feed_condition", help, MetricType::Gauge, conditions)?;
+        let names = REASONS.map(|reason| (reason, reason_name(reason.into())));
+        let reasons = feeds.iter().flat_map(|feed| {
+            names.iter().map(|(reason, name)| {
+                let is_it = f64::from(u8::from(feed.reason() == *reason));
+                ([("feed", feed.name.as_str()), ("reason", name.as_str())], is_it)
+            })
+        });
+        let help = "1 = rows of the feed that were not told since are partial or suspect, for this reason";
+        family(encoder, "feed_reason", help, MetricType::Gauge, reasons)?;
         let sequences = feeds.iter().map(|feed| ([("feed", feed.name.as_str())], feed.next_sequence as f64));
         let help = "Number of the next message expected";
         family(encoder, "feed_next_sequence", help, MetricType::Gauge, sequences)?;
@@ -149,6 +166,7 @@ impl Metrics {
             ("region_instruments", "Instruments that there are", region.instruments as f64),
             ("region_instruments_max", "Instruments that fit the region", region.instruments_max as f64),
             ("region_tail", "Log position that the next update gets", region.tail as f64),
+            ("region_log_ticks", "Updates that the log holds", region.log_ticks as f64),
             ("region_bytes", "Size of the region's mapping", region.bytes as f64),
             (
                 "region_valid_seconds",
@@ -156,6 +174,7 @@ impl Metrics {
                 region.valid_for_ns as f64 / NS_PER_S,
             ),
             ("subscriptions", "Subscriptions that are open", f64::from(status.subscriptions)),
+            ("subscriptions_max", "Subscriptions that may be open", f64::from(status.subscriptions_max)),
             ("grpc_connections", "gRPC connections that are open", node.connections.open() as f64),
             (
                 "worker_stall_seconds_max",
@@ -260,6 +279,16 @@ impl Metrics {
         });
         let help = "What happened with a standby, by event";
         family(encoder, "replica_peer_events", help, MetricType::Counter, events)
+    }
+
+    /// Nothing for a node that traces no calls.
+    fn encode_spans(&self, encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {
+        if node.config.traces.is_none() {
+            return Ok(());
+        }
+        let spans = node.spans.entries();
+        let spans = spans.iter().map(|(outcome, count)| ([("outcome", *outcome)], *count as f64));
+        family(encoder, "trace_spans", "What became of the traces of calls", MetricType::Counter, spans)
     }
 
     fn encode_latencies(&self, encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::Result {

@@ -14,6 +14,7 @@ use crate::runner::{GroupAccess, ServedCache};
 use crate::settings::Settings;
 use crate::store::{Object, Store, StoreError};
 use crate::subscriptions::Subscriptions;
+use crate::trace::SpanCounts;
 use crate::window::Windows;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::tick::Session;
@@ -65,6 +66,8 @@ pub struct Shared {
     pub connections: Arc<Connections>,
     /// By which everything is changed that outlasts the node.
     pub ledger: Ledger,
+    /// What became of the traces of calls.
+    pub spans: Arc<SpanCounts>,
     /// Those that are kept.
     pub subscriptions: Subscriptions,
     rates: Mutex<Rates>,
@@ -141,6 +144,7 @@ impl Node {
             access,
             connections,
             ledger,
+            spans: Arc::default(),
             subscriptions,
             rates: Mutex::default(),
             windows: Mutex::default(),

@@ -15,6 +15,7 @@ use crate::proto::node_server::NodeServer;
 use crate::proto::quotas_server::QuotasServer;
 use crate::proto::subscriptions_server::SubscriptionsServer;
 use crate::proto::telemetry_server::TelemetryServer;
+use crate::trace::{TraceError, Traces};
 use crate::{metrics, proto, quota, service};
 use axum::middleware::from_fn_with_state;
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
+use tower::util::option_layer;
 
 /// How often rates and health are looked at.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -49,6 +51,8 @@ pub enum ServerError {
     Tls { certificate: PathBuf, key: PathBuf, cause: String },
     #[error("the gRPC server ended: {0}")]
     Serve(#[from] tonic::transport::Error),
+    #[error("{0}")]
+    Traces(#[from] TraceError),
     #[error("reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
 }
@@ -130,6 +134,9 @@ pub async fn serve(
     let charged = from_fn_with_state(node.clone(), quota::charge);
     let routes = Routes::from(routes.into_axum_router().layer(charged));
 
+    let traces = &node.config.traces;
+    let traces =
+        traces.as_ref().map(|to| Traces::start(to, &node.config.node, node.spans.clone())).transpose()?;
     let sampler = tokio::spawn(sample(node.clone(), health));
     let page = listeners.metrics.map(|listener| tokio::spawn(metrics::serve(node.clone(), listener)));
     let mut stopping = node.stopping.clone();
@@ -143,6 +150,7 @@ pub async fn serve(
         builder = builder.tls_config(tls)?;
     }
     let server = builder
+        .layer(option_layer(traces.as_ref().map(Traces::layer)))
         .layer(AccessLayer(node.access.clone()))
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .add_routes(routes)
@@ -158,6 +166,9 @@ pub async fn serve(
     };
     sampler.abort();
     page.inspect(|page| page.abort());
+    if let Some(traces) = traces {
+        traces.flush().await;
+    }
     Ok(served?)
 }
 

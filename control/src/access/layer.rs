@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::proto::KeptClient;
 use crate::store::Object;
+use crate::trace::Findings;
 use dataplane::counters::Counter;
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
@@ -87,6 +88,9 @@ impl Access {
         let Some(needed) = method::needs(path) else { return Ok(None) };
         let Peer { from, certificate } = Peer::of(extensions);
         let caller = self.identify(headers, from, certificate.as_deref())?;
+        if let Some(findings) = extensions.get::<Findings>() {
+            findings.client(&caller.name);
+        }
         if caller.role < needed {
             self.refusals.denied.add(1);
             let (name, role, needed) = (&caller.name, caller.role.name(), needed.name());
@@ -175,6 +179,15 @@ fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
+/// Where the other end of a connection is.
+pub fn address_of(extensions: &Extensions) -> Option<SocketAddr> {
+    let tcp = match extensions.get::<TlsConnectInfo<TcpConnectInfo>>() {
+        Some(tls) => Some(tls.get_ref()),
+        None => extensions.get::<TcpConnectInfo>(),
+    };
+    tcp?.remote_addr()
+}
+
 /// The other end of a connection.
 struct Peer {
     from: Option<SocketAddr>,
@@ -183,13 +196,10 @@ struct Peer {
 
 impl Peer {
     fn of(extensions: &Extensions) -> Peer {
-        if let Some(tls) = extensions.get::<TlsConnectInfo<TcpConnectInfo>>() {
-            let certificates = tls.peer_certs();
-            let certificate = certificates.and_then(|all| Some(all.first()?.to_vec()));
-            return Peer { from: tls.get_ref().remote_addr(), certificate };
-        }
-        let from = extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
-        Peer { from, certificate: None }
+        let certificates =
+            extensions.get::<TlsConnectInfo<TcpConnectInfo>>().and_then(|tls| tls.peer_certs());
+        let certificate = certificates.and_then(|all| Some(all.first()?.to_vec()));
+        Peer { from: address_of(extensions), certificate }
     }
 }
 

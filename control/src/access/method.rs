@@ -50,6 +50,11 @@ const NEEDS: [(&str, Option<Role>); 42] = [
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Some(Role::Reader)),
 ];
 
+/// Whether there is such a method (its path).
+pub fn is_method(path: &str) -> bool {
+    NEEDS.iter().any(|(known, _)| *known == path)
+}
+
 /// The role that a method (its path) needs; `None` = none.
 pub fn needs(path: &str) -> Option<Role> {
     let found = NEEDS.iter().find(|(known, _)| *known == path);

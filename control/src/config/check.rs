@@ -80,6 +80,7 @@ impl Config {
         self.ports.iter().try_for_each(PortConfig::check)?;
         self.feeds.iter().try_for_each(|feed| feed.check(self))?;
         self.check_grpc()?;
+        self.check_traces()?;
         objective::check(self)
     }
 }

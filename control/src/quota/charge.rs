@@ -3,6 +3,7 @@
 use super::client::ClientQuota;
 use crate::access::Caller;
 use crate::node::Node;
+use crate::trace::Findings;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -25,6 +26,9 @@ pub async fn charge(State(node): State<Arc<Node>>, mut request: Request, next: N
     let quota: &Arc<ClientQuota> = node.quotas.of(&caller.name, caller.role, now_ns);
     match quota.charge_request(now_ns) {
         Ok(()) => {
+            if let Some(findings) = request.extensions().get::<Findings>() {
+                findings.charged();
+            }
             let quota = quota.clone();
             request.extensions_mut().insert(quota);
             next.run(request).await
