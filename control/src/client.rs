@@ -1,6 +1,7 @@
-//! The terminal clients: `get`, `watch`, `status`, `latency`, `verify`, `cluster`, `config`, `quota`, and those that change a
-//! group.
+//! The terminal clients: `get`, `watch`, `status`, `latency`, `verify`, `cluster`, `config`, `quota`, `audit`, and those that change
+//! a group.
 
+pub mod audit;
 pub mod clients;
 pub mod cluster;
 pub mod config;

@@ -14,6 +14,7 @@ pub mod election;
 pub mod exchange;
 pub mod idle;
 pub mod latency;
+pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod midnight;

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use control::client::{
-    self, clients, cluster, config, get, group, latency, quota, status, subscription, verify, watch,
+    self, audit, clients, cluster, config, get, group, latency, quota, status, subscription, verify, watch,
 };
 use control::decode::{self, DecodeArgs};
 use control::demo::{self, DemoArgs};
@@ -35,6 +35,7 @@ enum Command {
     Status(status::StatusArgs),
     Subscription(subscription::SubscriptionArgs),
     Latency(latency::LatencyArgs),
+    Audit(audit::AuditArgs),
     Client(clients::ClientArgs),
     Cluster(cluster::ClusterArgs),
     Config(config::ConfigArgs),
@@ -104,6 +105,10 @@ fn run(command: Command) -> (&'static str, Result<ExitCode, String>) {
         Command::Latency(args) => {
             let stop = stop::on_signals();
             ("latency", client::block_on(latency::run(&args, &stop)).map_err(text))
+        }
+        Command::Audit(args) => {
+            let stop = stop::on_signals();
+            ("audit", client::block_on(audit::run(&args, &stop)).map_err(text))
         }
         Command::Client(args) => ("client", clients::run(&args).map_err(text)),
         Command::Cluster(args) => {

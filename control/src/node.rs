@@ -6,12 +6,13 @@ use crate::connection::Connections;
 use crate::delayed::{DelayError, Delays};
 use crate::delivery::{Chunks, Delivery};
 use crate::latency;
+use crate::ledger::Ledger;
 use crate::objective::Objectives;
-use crate::proto::Objective;
-use crate::quota::Quotas;
+use crate::proto::{Objective, QuotaLimits};
+use crate::quota::{Limits, Quotas};
 use crate::runner::{GroupAccess, ServedCache};
 use crate::settings::Settings;
-use crate::store::{Store, StoreError};
+use crate::store::{Object, Store, StoreError};
 use crate::subscriptions::Subscriptions;
 use crate::window::Windows;
 use dataplane::cache::reader::Reader;
@@ -62,6 +63,8 @@ pub struct Shared {
     pub quotas: Arc<Quotas>,
     pub access: Arc<Access>,
     pub connections: Arc<Connections>,
+    /// By which everything is changed that outlasts the node.
+    pub ledger: Ledger,
     /// Those that are kept.
     pub subscriptions: Subscriptions,
     rates: Mutex<Rates>,
@@ -117,7 +120,9 @@ impl Node {
         settings
             .on_change("clients", move |config| admitting.reload(config).map_err(|error| error.to_string()));
         let connections = Arc::new(Connections::new(config.grpc.connections_max));
-        let subscriptions = Subscriptions::open(config.clone(), store)?;
+        let mut ledger = Ledger::new(store, &config.node)?;
+        follow_quotas(&mut ledger, quotas.clone(), access.clone())?;
+        let subscriptions = Subscriptions::open(config.clone(), &mut ledger)?;
         let objectives = Arc::new(Objectives::new(&config.objectives));
         let judging = objectives.clone();
         settings.on_change("objectives", move |config| {
@@ -135,6 +140,7 @@ impl Node {
             quotas,
             access,
             connections,
+            ledger,
             subscriptions,
             rates: Mutex::default(),
             windows: Mutex::default(),
@@ -251,6 +257,21 @@ impl Node {
             self.delivery.subscriptions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, open).is_ok();
         opened.then(|| OpenSubscription(self.clone()))
     }
+}
+
+/// From now on clients have the limits of their own that the ledger has, whether they have called yet or not.
+fn follow_quotas(ledger: &mut Ledger, quotas: Arc<Quotas>, access: Arc<Access>) -> Result<(), StoreError> {
+    ledger.follow(Object::Quota, move |name, own: Option<QuotaLimits>| {
+        let own = own.map(|own| Limits::try_from(&own)).transpose();
+        let role = access.role_of(name).unwrap_or_default();
+        let set = own.map(|own| quotas.set(name, role, own, SystemClock.monotonic_ns()));
+        let error = match set {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error,
+        };
+        tracing::error!(client = name, "its own limits are kept, but do not hold: {error}");
+    })
 }
 
 fn rate_key(names: &[&str]) -> String {

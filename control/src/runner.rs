@@ -1,5 +1,6 @@
 //! `tickplane run`: puts the appliance together, runs it, and takes it apart again.
 
+use crate::audit;
 use crate::config::{Config, ConfigError, ReplicaConfig, StoreConfig};
 use crate::connection::raise_file_limit;
 use crate::election::{Election, ElectionError};
@@ -8,7 +9,7 @@ use crate::node::{Node, NodeError};
 use crate::port::{self, AnyPort, PortError};
 use crate::replica::{self, Lead, Member, Orders, OwnRegion, ReplicaError, TermFile, View};
 use crate::server::{self, Listeners, ServerError};
-use crate::settings::{Settings, SettingsError};
+use crate::settings::{self, Settings, SettingsError};
 use crate::stop;
 use crate::store::{Store, StoreError};
 use crate::worker::{make_worker, start_worker};
@@ -228,7 +229,17 @@ async fn reload_on_hangup(node: Arc<Node>) {
     loop {
         stop::requested(&hangup).await;
         hangup.store(false, Ordering::Relaxed);
-        match node.settings.reload() {
+        let reloading = node.clone();
+        let reload = move || {
+            reloading.settings.reload(|differences, revision| {
+                let (keys, now) = settings::words(differences);
+                let now = format!("revision {revision}: {now}");
+                let record = audit::record_of("SIGHUP", reloading.unix_ns(), "config.reload", &keys, now);
+                reloading.ledger.record_done(record);
+            })
+        };
+        let Ok(reloaded) = tokio::task::spawn_blocking(reload).await else { return };
+        match reloaded {
             Ok(differences) => {
                 let keys: Vec<&str> = differences.iter().map(|one| one.key.as_str()).collect();
                 tracing::info!("configuration read again: {} keys changed: {}", keys.len(), keys.join(", "));

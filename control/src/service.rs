@@ -1,6 +1,7 @@
 //! The gRPC services.
 
 pub mod admin;
+pub mod audit;
 pub mod cluster;
 pub mod feeds;
 pub mod market_data;
@@ -12,3 +13,10 @@ pub mod telemetry;
 mod watch;
 
 pub use rows::{condition, feed_reason, kind_of};
+
+use tonic::Status;
+
+/// What waits for a disk, in a thread where nobody else waits for it. It is done even if the client goes away meanwhile.
+async fn waited<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Status::internal(error.to_string()))
+}

@@ -8,6 +8,7 @@ use crate::config::{Config, ConfigError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use tempfile::NamedTempFile;
 use toml::Value;
 
 /// One key that differs.
@@ -21,6 +22,9 @@ pub struct Difference {
     /// It takes effect at once; else at the next start.
     pub is_live: bool,
 }
+
+/// The end of keys whose value is not to be shown.
+const SECRET: &str = ".token_sha256";
 
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -38,6 +42,9 @@ pub enum SettingsError {
     Write { path: PathBuf, cause: std::io::Error },
     #[error("{key}: {message}")]
     Refused { key: &'static str, message: String },
+    /// Whoever keeps the record of the change says why it can't.
+    #[error("{0}")]
+    Unrecorded(String),
 }
 
 type Take = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
@@ -57,6 +64,8 @@ struct Running {
 
 pub struct Settings {
     running: Mutex<Running>,
+    /// One change at a time; `running` is not locked while a disk is waited for.
+    changing: Mutex<()>,
     file: Option<PathBuf>,
     live: Vec<Live>,
 }
@@ -64,7 +73,8 @@ pub struct Settings {
 impl Settings {
     /// `file` is where `config` came from, and where changes are kept.
     pub fn new(config: Arc<Config>, file: Option<PathBuf>) -> Settings {
-        Settings { running: Mutex::new(Running { config, revision: 1 }), file, live: Vec::new() }
+        let running = Mutex::new(Running { config, revision: 1 });
+        Settings { running, changing: Mutex::default(), file, live: Vec::new() }
     }
 
     /// From now on `key` can change, and so can what is below it: `take` makes it so, or refuses and changes nothing.
@@ -101,19 +111,36 @@ impl Settings {
         Ok(self.differences(&self.running().config, &config))
     }
 
-    /// Changes to the configuration `text`, which replaces the file's. `revision` is what it was made from; 0 = whatever.
-    pub fn apply(&self, text: &str, revision: u64) -> Result<Vec<Difference>, SettingsError> {
+    /// Changes to the configuration `text`, which replaces the file's. `revision` is what it was made from; 0 = whatever. `record` is
+    /// given what differs, if anything does, once all have taken it: if it fails, they get the old one back. Waits for the disk.
+    pub fn apply(
+        &self,
+        text: &str,
+        revision: u64,
+        record: impl FnOnce(&[Difference], u64) -> Result<(), String>,
+    ) -> Result<Vec<Difference>, SettingsError> {
         let config = self.parse(text)?;
         let file = self.file.as_deref().ok_or(SettingsError::NoFile)?;
-        self.change(config, revision, || {
-            replace(file, text).map_err(|cause| SettingsError::Write { path: file.to_owned(), cause })
+        let unwritten = |cause| SettingsError::Write { path: file.to_owned(), cause };
+        self.change(config, revision, |differences, revision| {
+            // All that can fail comes before the record; then the new file only takes the old one's place.
+            let fresh = write_beside(file, text).map_err(unwritten)?;
+            if !differences.is_empty() {
+                record(differences, revision).map_err(SettingsError::Unrecorded)?;
+            }
+            put_in_place(fresh, file).map_err(unwritten)
         })
     }
 
-    /// Changes to what the file now says.
-    pub fn reload(&self) -> Result<Vec<Difference>, SettingsError> {
+    /// Changes to what the file now says. `record` is given what differs, if anything does.
+    pub fn reload(&self, record: impl FnOnce(&[Difference], u64)) -> Result<Vec<Difference>, SettingsError> {
         let file = self.file.as_deref().ok_or(SettingsError::NoFile)?;
-        self.change(Config::read(file)?, 0, || Ok(()))
+        self.change(Config::read(file)?, 0, |differences, revision| {
+            if !differences.is_empty() {
+                record(differences, revision);
+            }
+            Ok(())
+        })
     }
 
     fn parse(&self, text: &str) -> Result<Config, SettingsError> {
@@ -124,13 +151,14 @@ impl Settings {
         &self,
         config: Config,
         revision: u64,
-        keep: impl FnOnce() -> Result<(), SettingsError>,
+        keep: impl FnOnce(&[Difference], u64) -> Result<(), SettingsError>,
     ) -> Result<Vec<Difference>, SettingsError> {
-        let mut running = self.running();
-        if revision != 0 && revision != running.revision {
-            return Err(SettingsError::Revision { now: running.revision, expected: revision });
+        let _one = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (before, now) = self.current();
+        if revision != 0 && revision != now {
+            return Err(SettingsError::Revision { now, expected: revision });
         }
-        let differences = self.differences(&running.config, &config);
+        let differences = self.differences(&before, &config);
         let fixed: Vec<&str> =
             differences.iter().filter(|one| !one.is_live).map(|one| one.key.as_str()).collect();
         if !fixed.is_empty() {
@@ -143,18 +171,18 @@ impl Settings {
                 (live.take)(&config).map_err(|message| SettingsError::Refused { key: live.key, message })?;
                 taken.push(live);
             }
-            keep()
+            keep(&differences, now + 1)
         };
         if let Err(error) = take_all() {
             for live in taken {
-                if let Err(message) = (live.take)(&running.config) {
+                if let Err(message) = (live.take)(&before) {
                     tracing::error!("{}: what was before is not taken back: {message}", live.key);
                 }
             }
             return Err(error);
         }
         if !differences.is_empty() {
-            *running = Running { config: Arc::new(config), revision: running.revision + 1 };
+            *self.running() = Running { config: Arc::new(config), revision: now + 1 };
         }
         Ok(differences)
     }
@@ -171,6 +199,18 @@ impl Settings {
 
 fn value(config: &Config) -> Value {
     Value::try_from(config).expect("what came from TOML can be TOML")
+}
+
+/// The keys that differ, and what they are now, in words without secrets.
+pub fn words(differences: &[Difference]) -> (String, String) {
+    let keys: Vec<&str> = differences.iter().map(|one| one.key.as_str()).collect();
+    let now = |Difference { key, to, .. }: &Difference| match to {
+        // Nobody gets in by a hash, but nobody needs it either.
+        Some(_) if key.ends_with(SECRET) => format!("{key} is another"),
+        Some(to) => format!("{key} = {to}"),
+        None => format!("{key} is gone"),
+    };
+    (keys.join(", "), differences.iter().map(now).collect::<Vec<_>>().join(", "))
 }
 
 /// The whole configuration with all defaults.
@@ -218,15 +258,22 @@ fn parts(value: &Value) -> Option<Vec<(String, Value)>> {
     }
 }
 
-/// Replaces a file as a whole: a crash leaves the old one or the new one.
-fn replace(file: &Path, text: &str) -> std::io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
+/// What is to replace a file as a whole: a crash leaves the old one or the new one.
+fn write_beside(file: &Path, text: &str) -> std::io::Result<NamedTempFile> {
+    let mut fresh = NamedTempFile::new_in(folder_of(file))?;
     fresh.write_all(text.as_bytes())?;
     fresh.as_file().set_permissions(std::fs::metadata(file)?.permissions())?;
     fresh.as_file().sync_all()?;
+    Ok(fresh)
+}
+
+fn put_in_place(fresh: NamedTempFile, file: &Path) -> std::io::Result<()> {
     fresh.persist(file)?;
-    std::fs::File::open(folder)?.sync_all()
+    std::fs::File::open(folder_of(file))?.sync_all()
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
@@ -268,6 +315,38 @@ mod tests {
 
     const MAX: &str = "subscriptions_max = 256";
 
+    /// Of what is not to come so far.
+    fn unrecorded(differences: &[Difference], _: u64) -> Result<(), String> {
+        panic!("{differences:?} was recorded")
+    }
+
+    fn recorded(expected: &[Difference]) -> impl FnOnce(&[Difference], u64) -> Result<(), String> {
+        move |differences, revision| {
+            assert_eq!((differences, revision), (expected, 2));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_changed_is_told_in_words_and_no_secret_is_among_them() {
+        let one = |key: &str, to: Option<&str>| Difference {
+            key: key.to_owned(),
+            from: Some("\"old\"".to_owned()),
+            to: to.map(str::to_owned),
+            is_live: true,
+        };
+        let (keys, now) = words(&[
+            one("grpc.subscriptions_max", Some("9")),
+            one("clients.ann.token_sha256", Some("\"5e4d\"")),
+            one("clients.bob.token_sha256", None),
+        ]);
+        assert_eq!(keys, "grpc.subscriptions_max, clients.ann.token_sha256, clients.bob.token_sha256");
+        assert_eq!(
+            now,
+            "grpc.subscriptions_max = 9, clients.ann.token_sha256 is another, clients.bob.token_sha256 is gone"
+        );
+    }
+
     #[test]
     fn a_change_of_what_is_live_takes_effect_and_is_kept() {
         let desk = desk();
@@ -281,13 +360,22 @@ mod tests {
         };
         assert_eq!(found, [expected]);
         assert_eq!(desk.taken.load(Ordering::Relaxed), 256, "it was only compared");
-        assert_eq!(desk.settings.apply(&text, 1).unwrap(), found);
+        assert_eq!(desk.settings.apply(&text, 1, recorded(&found)).unwrap(), found);
         assert_eq!(desk.taken.load(Ordering::Relaxed), 9);
         assert_eq!(std::fs::read_to_string(desk.settings.file().unwrap()).unwrap(), text);
-        assert!(matches!(desk.settings.apply(TEXT, 1), Err(SettingsError::Revision { now: 2, expected: 1 })));
-        assert_eq!(desk.settings.apply(&text, 2).unwrap(), [], "it is so already");
+        assert!(matches!(
+            desk.settings.apply(TEXT, 1, unrecorded),
+            Err(SettingsError::Revision { now: 2, expected: 1 })
+        ));
+        assert_eq!(desk.settings.apply(&text, 2, unrecorded).unwrap(), [], "it is so already");
         std::fs::write(desk.settings.file().unwrap(), TEXT).unwrap();
-        assert_eq!(desk.settings.reload().unwrap().len(), 1);
+        assert_eq!(
+            desk.settings
+                .reload(|differences, revision| assert_eq!((differences.len(), revision), (1, 3)))
+                .unwrap()
+                .len(),
+            1
+        );
         assert_eq!((desk.taken.load(Ordering::Relaxed), desk.settings.current().1), (256, 3));
     }
 
@@ -296,19 +384,26 @@ mod tests {
         let desk = desk();
         let feed = &desk.settings.current().0.feeds[0].name;
         let fixed = with("orders_max = 2000000", "orders_max = 7").replacen(MAX, "subscriptions_max = 9", 1);
-        let error = desk.settings.apply(&fixed, 0).unwrap_err().to_string();
+        let error = desk.settings.apply(&fixed, 0, unrecorded).unwrap_err().to_string();
         assert!(error.contains(&format!("feeds.{feed}.orders_max: can't change")), "{error}");
         let refused = with(MAX, "subscriptions_max = 9").replace("level = \"info\"", "level = \"bad\"");
-        let error = desk.settings.apply(&refused, 0).unwrap_err().to_string();
+        let error = desk.settings.apply(&refused, 0, unrecorded).unwrap_err().to_string();
         assert_eq!(error, "log: there is no such level");
-        let malformed = desk.settings.apply(&with(MAX, "subscriptions_mxa = 9"), 0).unwrap_err();
+        let malformed = desk.settings.apply(&with(MAX, "subscriptions_mxa = 9"), 0, unrecorded).unwrap_err();
         assert!(malformed.to_string().contains("did you mean `subscriptions_max`?"), "{malformed}");
+        let full = |_: &[Difference], _| Err("the disk is full".to_owned());
+        let error = desk.settings.apply(&with(MAX, "subscriptions_max = 9"), 0, full).unwrap_err();
+        assert_eq!(
+            (error.to_string().as_str(), desk.taken.load(Ordering::Relaxed)),
+            ("the disk is full", 256)
+        );
+        assert_eq!(std::fs::read_to_string(desk.settings.file().unwrap()).unwrap(), TEXT);
         std::fs::remove_file(desk.settings.file().unwrap()).unwrap();
-        let unkept = desk.settings.apply(&with(MAX, "subscriptions_max = 9"), 0).unwrap_err();
+        let unkept = desk.settings.apply(&with(MAX, "subscriptions_max = 9"), 0, unrecorded).unwrap_err();
         assert!(matches!(unkept, SettingsError::Write { .. }), "{unkept}");
         assert_eq!((desk.taken.load(Ordering::Relaxed), desk.settings.current().1), (256, 1));
         let nowhere = Settings::new(desk.settings.current().0, None);
-        assert!(matches!(nowhere.apply(TEXT, 0), Err(SettingsError::NoFile)));
+        assert!(matches!(nowhere.apply(TEXT, 0, unrecorded), Err(SettingsError::NoFile)));
     }
 
     #[test]

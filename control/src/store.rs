@@ -4,9 +4,11 @@
 //! A change and its audit record are one transaction, which is on disk (fsync) before the change is answered: after a crash
 //! there is neither a change without its record, nor an answered change that is gone.
 
+use crate::proto::AuditRecord;
 use prost::Message;
 use redb::backends::InMemoryBackend;
-use redb::{Database, ReadableTable, TableDefinition};
+use redb::{Database, ReadableTable, StorageBackend, TableDefinition};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 /// Kind and name → message.
@@ -40,11 +42,11 @@ pub enum StoreError {
 pub struct Changes(Vec<Change>);
 
 /// `bytes` of none = it is to be forgotten.
-#[derive(Clone, Debug)]
-struct Change {
-    object: Object,
-    name: String,
-    bytes: Option<Vec<u8>>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub object: Object,
+    pub name: String,
+    pub bytes: Option<Vec<u8>>,
 }
 
 impl Changes {
@@ -56,6 +58,10 @@ impl Changes {
     pub fn remove(mut self, object: Object, name: &str) -> Changes {
         self.0.push(Change { object, name: name.to_owned(), bytes: None });
         self
+    }
+
+    pub fn all(&self) -> &[Change] {
+        &self.0
     }
 }
 
@@ -76,8 +82,12 @@ impl Store {
 
     /// A store that is gone when the node ends.
     pub fn in_memory() -> Result<Store, StoreError> {
-        let database = Database::builder().create_with_backend(InMemoryBackend::new());
-        Store::with_tables(database.map_err(boxed)?)
+        Store::over(InMemoryBackend::new())
+    }
+
+    /// A store over something else than a file.
+    pub(crate) fn over(backend: impl StorageBackend) -> Result<Store, StoreError> {
+        Store::with_tables(Database::builder().create_with_backend(backend).map_err(boxed)?)
     }
 
     fn with_tables(database: Database) -> Result<Store, StoreError> {
@@ -106,7 +116,7 @@ impl Store {
     }
 
     /// Makes the changes together with the record of them, and returns the record's number. They are on disk then.
-    pub fn change(&self, changes: &Changes, record: &impl Message) -> Result<u64, StoreError> {
+    pub fn change(&self, changes: &Changes, record: &AuditRecord) -> Result<u64, StoreError> {
         let mut number = 0;
         self.in_transaction(|objects, audit| {
             for Change { object, name, bytes } in &changes.0 {
@@ -124,19 +134,39 @@ impl Store {
         Ok(number)
     }
 
-    /// Up to `max` audit records from number `from` on, with their numbers; the first is number 1.
-    pub fn audit<M: Message + Default>(&self, from: u64, max: usize) -> Result<Vec<(u64, M)>, StoreError> {
+    /// The number of the last audit record; 0 = there is none.
+    pub fn last(&self) -> Result<u64, StoreError> {
+        let read = || -> Result<u64, Box<redb::Error>> {
+            let table = self.database.begin_read().map_err(boxed)?.open_table(AUDIT).map_err(boxed)?;
+            let last = table.last().map_err(boxed)?;
+            Ok(last.map_or(0, |(last, _)| last.value()))
+        };
+        Ok(read()?)
+    }
+
+    /// Up to `max` audit records of these numbers, the first ones, or by `newest_first` the last ones, and in that order.
+    pub fn audit(
+        &self,
+        numbers: RangeInclusive<u64>,
+        newest_first: bool,
+        max: usize,
+    ) -> Result<Vec<AuditRecord>, StoreError> {
+        if numbers.is_empty() {
+            return Ok(Vec::new());
+        }
         let read = || -> Result<Vec<(u64, Vec<u8>)>, Box<redb::Error>> {
             let table = self.database.begin_read().map_err(boxed)?.open_table(AUDIT).map_err(boxed)?;
-            let mut records = Vec::new();
-            for entry in table.range(from..).map_err(boxed)?.take(max) {
+            let (mut range, mut records) = (table.range(numbers).map_err(boxed)?, Vec::new());
+            while records.len() < max {
+                let entry = if newest_first { range.next_back() } else { range.next() };
+                let Some(entry) = entry else { break };
                 let (number, value) = entry.map_err(boxed)?;
                 records.push((number.value(), value.value().to_vec()));
             }
             Ok(records)
         };
-        let decode = |(number, bytes): (u64, Vec<u8>)| match M::decode(bytes.as_slice()) {
-            Ok(message) => Ok((number, message)),
+        let decode = |(number, bytes): (u64, Vec<u8>)| match AuditRecord::decode(bytes.as_slice()) {
+            Ok(record) => Ok(AuditRecord { number, ..record }),
             Err(_) => Err(StoreError::Unreadable(format!("audit record {number}"))),
         };
         read()?.into_iter().map(decode).collect()
@@ -176,6 +206,10 @@ mod tests {
         GetRequest { symbols: names.iter().map(|name| (*name).to_owned()).collect() }
     }
 
+    fn by(client: &str, number: u64) -> AuditRecord {
+        AuditRecord { client: client.to_owned(), number, ..AuditRecord::default() }
+    }
+
     fn clients(store: &Store) -> Vec<(String, GetRequest)> {
         store.all(Object::Client).unwrap()
     }
@@ -186,19 +220,24 @@ mod tests {
         let store = Store::open(folder.path()).unwrap();
         let both =
             Changes::default().put(Object::Client, "b", &names(&["x"])).put(Object::Client, "a", &names(&[]));
-        assert_eq!(store.change(&both, &names(&["ann"])).unwrap(), 1);
+        assert_eq!(store.change(&both, &by("ann", 0)).unwrap(), 1);
         let other = Changes::default().put(Object::Quota, "b", &names(&["q"]));
-        assert_eq!(store.change(&other, &names(&["bob"])).unwrap(), 2);
+        assert_eq!(store.change(&other, &by("bob", 0)).unwrap(), 2);
         drop(store);
         let store = Store::open(folder.path()).unwrap();
         assert_eq!(clients(&store), [("a".to_owned(), names(&[])), ("b".to_owned(), names(&["x"]))]);
         let gone = Changes::default().remove(Object::Client, "a").remove(Object::Client, "never there");
-        assert_eq!(store.change(&gone, &names(&["cy"])).unwrap(), 3);
+        assert_eq!(store.change(&gone, &by("cy", 0)).unwrap(), 3);
         assert_eq!(clients(&store), [("b".to_owned(), names(&["x"]))]);
         assert_eq!(store.all::<GetRequest>(Object::Quota).unwrap().len(), 1);
-        let records = store.audit::<GetRequest>(2, 9).unwrap();
-        assert_eq!(records, [(2, names(&["bob"])), (3, names(&["cy"]))]);
-        assert_eq!(store.audit::<GetRequest>(1, 1).unwrap(), [(1, names(&["ann"]))]);
+        assert_eq!(store.last().unwrap(), 3);
+        assert_eq!(store.audit(2..=9, false, 9).unwrap(), [by("bob", 2), by("cy", 3)]);
+        assert_eq!(store.audit(1..=u64::MAX, false, 1).unwrap(), [by("ann", 1)]);
+        assert_eq!(store.audit(1..=2, true, 9).unwrap(), [by("bob", 2), by("ann", 1)]);
+        assert_eq!(store.audit(1..=3, true, 1).unwrap(), [by("cy", 3)]);
+        #[allow(clippy::reversed_empty_ranges, reason = "whoever asks for a number that is to come asks so")]
+        let none = store.audit(4..=3, false, 9).unwrap();
+        assert!(none.is_empty());
     }
 
     #[test]
@@ -211,7 +250,7 @@ mod tests {
         std::fs::write(folder.path().join(FILE), "not a database").unwrap();
         assert!(Store::open(folder.path()).is_err());
         let store = Store::in_memory().unwrap();
-        store.change(&Changes::default().put(Object::Client, "a", &names(&["x"])), &names(&[])).unwrap();
+        store.change(&Changes::default().put(Object::Client, "a", &names(&["x"])), &by("ann", 0)).unwrap();
         let error = store.all::<PromoteRequest>(Object::Client).unwrap_err().to_string();
         assert!(error.contains("\"a\""), "{error}");
     }

@@ -4,10 +4,11 @@ use crate::access::Caller;
 use crate::audit;
 use crate::config::Config;
 use crate::delivery::{Plan, PlanError, Plans};
+use crate::ledger::{Ledger, LedgerError};
 use crate::proto::{ManagedSubscription, RowKind, SubscriptionEvent, SubscriptionPlan};
 use crate::selection::{Selection, SelectionError};
 use crate::service::rows;
-use crate::store::{Changes, Object, Store, StoreError};
+use crate::store::{Changes, Object, StoreError};
 use dataplane::cache::tick::Kind;
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
@@ -41,7 +42,7 @@ pub enum SubscriptionError {
     #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Ledger(#[from] LedgerError),
 }
 
 /// What is wanted, and how it is to be delivered; what is allowed is not looked at.
@@ -87,89 +88,105 @@ impl Kept {
     }
 }
 
-pub struct Subscriptions {
-    config: Arc<Config>,
-    store: Arc<Store>,
-    known: Mutex<BTreeMap<String, Kept>>,
-    /// One change at a time; `known` is not locked while the disk is waited for.
-    changing: Mutex<()>,
+/// Those that are there, and who is told of them.
+struct Known {
+    kept: Mutex<BTreeMap<String, Kept>>,
     events: broadcast::Sender<SubscriptionEvent>,
 }
 
-impl Subscriptions {
-    /// Those that the store has. One that the configuration does not allow any more (its feed is gone) is kept, and
-    /// refused when it is to deliver.
-    pub fn open(config: Arc<Config>, store: Arc<Store>) -> Result<Subscriptions, StoreError> {
-        let mut known = BTreeMap::new();
-        for (id, object) in store.all::<ManagedSubscription>(Object::Subscription)? {
-            let plans = watch::channel(live_plan(&config, &object)).0;
-            known.insert(id, Kept { object, plans });
-        }
-        let (events, _) = broadcast::channel(EVENTS_QUEUED);
-        Ok(Subscriptions { config, store, known: Mutex::new(known), changing: Mutex::new(()), events })
+impl Known {
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<String, Kept>> {
+        self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Kept>> {
-        self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    /// What one is from now on, `None` = it is gone. What is open of it follows, and whoever watches is told.
+    fn take(&self, config: &Config, id: &str, object: Option<ManagedSubscription>) {
+        let mut kept = self.kept();
+        let (subscription, deleted) = match object {
+            Some(object) => {
+                let plan = live_plan(config, &object);
+                match kept.get_mut(id) {
+                    Some(known) => {
+                        known.object = object;
+                        drop(known.plans.send_replace(plan));
+                    }
+                    None => {
+                        let plans = watch::channel(plan).0;
+                        kept.insert(id.to_owned(), Kept { object, plans });
+                    }
+                }
+                (kept[id].shown(), false)
+            }
+            None => {
+                let Some(mut known) = kept.remove(id) else { return };
+                let status = Status::not_found(format!("subscription {id:?} was deleted"));
+                drop(known.plans.send_replace(Err(status)));
+                // That is a change, too.
+                known.object.revision += 1;
+                (known.shown(), true)
+            }
+        };
+        // An error is that nobody watches.
+        let _ = self.events.send(SubscriptionEvent { subscription: Some(subscription), deleted });
+    }
+}
+
+pub struct Subscriptions {
+    config: Arc<Config>,
+    known: Arc<Known>,
+}
+
+impl Subscriptions {
+    /// Those that the ledger has. One that the configuration does not allow any more (its feed is gone) is kept, and
+    /// refused when it is to deliver.
+    pub fn open(config: Arc<Config>, ledger: &mut Ledger) -> Result<Subscriptions, StoreError> {
+        let (events, _) = broadcast::channel(EVENTS_QUEUED);
+        let known = Arc::new(Known { kept: Mutex::default(), events });
+        let (taking, of) = (known.clone(), config.clone());
+        ledger.follow(Object::Subscription, move |id, object| taking.take(&of, id, object))?;
+        Ok(Subscriptions { config, known })
     }
 
     pub fn get(&self, id: &str) -> Option<ManagedSubscription> {
-        self.known().get(id).map(Kept::shown)
+        self.known.kept().get(id).map(Kept::shown)
     }
 
     /// By id.
     pub fn all(&self) -> Vec<ManagedSubscription> {
-        self.known().values().map(Kept::shown).collect()
+        self.known.kept().values().map(Kept::shown).collect()
     }
 
     /// Every change from now on.
     pub fn events(&self) -> broadcast::Receiver<SubscriptionEvent> {
-        self.events.subscribe()
+        self.known.events.subscribe()
     }
 
     /// What one is to deliver, as it changes.
     pub fn plans(&self, id: &str) -> Option<Plans> {
-        self.known().get(id).map(|kept| kept.plans.subscribe())
+        self.known.kept().get(id).map(|kept| kept.plans.subscribe())
     }
 
-    /// Does a change, and tells everybody; it is on disk before. Waits for the disk.
+    /// Does a change by the ledger, and waits for it.
     pub fn change(
         &self,
+        ledger: &Ledger,
         caller: &Caller,
         id: &str,
         change: Change,
     ) -> Result<ManagedSubscription, SubscriptionError> {
-        let _one = self.changing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let action = change.name();
-        let is_deletion = matches!(change, Change::Delete);
-        let before = self.get(id);
-        let object = self.changed(before, id, change)?;
-        let plan = live_plan(&self.config, &object);
-        let now = if is_deletion { String::new() } else { format!("{:?}", object.plan) };
-        let record = audit::record(caller, object.changed_ns, action, id, now);
-        let changes = match is_deletion {
-            true => Changes::default().remove(Object::Subscription, id),
-            false => Changes::default().put(Object::Subscription, id, &object),
-        };
-        self.store.change(&changes, &record)?;
-        let mut known = self.known();
-        if is_deletion {
-            if let Some(kept) = known.remove(id) {
-                let status = Status::not_found(format!("subscription {id:?} was deleted"));
-                drop(kept.plans.send_replace(Err(status)));
-            }
-        } else if let Some(kept) = known.get_mut(id) {
-            kept.object = object.clone();
-            drop(kept.plans.send_replace(plan));
-        } else {
-            let plans = watch::channel(plan).0;
-            known.insert(id.to_owned(), Kept { object: object.clone(), plans });
-        }
-        let shown = known.get(id).map_or(object, Kept::shown);
-        // An error is that nobody watches.
-        let _ =
-            self.events.send(SubscriptionEvent { subscription: Some(shown.clone()), deleted: is_deletion });
-        Ok(shown)
+        let mut made = ManagedSubscription::default();
+        ledger.change(|| {
+            let (action, is_deletion) = (change.name(), matches!(change, Change::Delete));
+            made = self.changed(self.get(id), id, change)?;
+            let now = if is_deletion { String::new() } else { format!("{:?}", made.plan) };
+            let changes = match is_deletion {
+                true => Changes::default().remove(Object::Subscription, id),
+                false => Changes::default().put(Object::Subscription, id, &made),
+            };
+            Ok::<_, SubscriptionError>((changes, audit::record(caller, made.changed_ns, action, id, now)))
+        })?;
+        made.streams = self.get(id).map_or(0, |kept| kept.streams);
+        Ok(made)
     }
 
     /// What one is after a change.
@@ -188,7 +205,7 @@ impl Subscriptions {
             if before.is_some() {
                 return Err(SubscriptionError::Taken(id.to_owned()));
             }
-            if self.known().len() >= SUBSCRIPTIONS_MAX {
+            if self.known.kept().len() >= SUBSCRIPTIONS_MAX {
                 return Err(SubscriptionError::TooMany);
             }
             plan(&self.config, &asked)?;

@@ -2,7 +2,7 @@
 
 use super::guesses::Guesses;
 use super::standing::Standings;
-use super::{Caller, Client, Clients, ClientsError, certificate, method};
+use super::{Caller, Client, Clients, ClientsError, Role, certificate, method};
 use crate::config::Config;
 use dataplane::counters::Counter;
 use dataplane::time::Clock;
@@ -48,6 +48,13 @@ impl Access {
     /// All clients, as they are now.
     pub fn clients(&self) -> Arc<Clients> {
         self.clients.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The role of a client that may call; `None` = nobody who is called so may.
+    pub fn role_of(&self, name: &str) -> Option<Role> {
+        let clients = self.clients();
+        let anonymous = clients.anonymous().filter(|anonymous| anonymous.name() == name);
+        clients.get(name).or(anonymous).map(|client| client.role())
     }
 
     /// From the next call on the clients are those of another configuration. What is open of those who are not as they were

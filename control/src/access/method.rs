@@ -3,7 +3,7 @@
 use super::Role;
 
 /// `None` = nobody has to say who they are. A method that is not here is for admins.
-const NEEDS: [(&str, Option<Role>); 33] = [
+const NEEDS: [(&str, Option<Role>); 35] = [
     ("/tickplane.v1.MarketData/Get", Some(Role::Reader)),
     ("/tickplane.v1.MarketData/List", Some(Role::Reader)),
     ("/tickplane.v1.MarketData/Subscribe", Some(Role::Reader)),
@@ -19,6 +19,8 @@ const NEEDS: [(&str, Option<Role>); 33] = [
     ("/tickplane.v1.Cluster/RemovePeer", Some(Role::Admin)),
     ("/tickplane.v1.Admin/GetConfig", Some(Role::Admin)),
     ("/tickplane.v1.Admin/Apply", Some(Role::Admin)),
+    ("/tickplane.v1.Audit/List", Some(Role::Admin)),
+    ("/tickplane.v1.Audit/Watch", Some(Role::Admin)),
     // A reader's own; the service refuses it what is another one's.
     ("/tickplane.v1.Subscriptions/Create", Some(Role::Reader)),
     ("/tickplane.v1.Subscriptions/Update", Some(Role::Reader)),

@@ -49,7 +49,7 @@ pub enum QuotaCommand {
     },
     /// Show all clients
     List,
-    /// Give a client limits of its own
+    /// Give a client limits of its own; it need not have called yet
     Set {
         /// The client
         #[arg(value_name = "CLIENT")]
@@ -123,18 +123,18 @@ pub enum OnExcess {
 }
 
 impl LimitArgs {
-    fn onto(&self, limits: &mut QuotaLimits) {
-        let given = [
-            (self.requests_per_min, &mut limits.requests_per_min),
-            (self.subscriptions, &mut limits.subscriptions),
-            (self.instruments, &mut limits.instruments),
-            (self.updates_per_s, &mut limits.updates_per_s),
-            (self.bytes_per_s, &mut limits.bytes_per_s),
-        ];
-        for (given, limit) in given {
-            *limit = given.map_or(*limit, |Limit(given)| given);
-        }
-        limits.burst_ms = self.burst_ms.unwrap_or(limits.burst_ms);
+    /// What changes, and the names of it; the others stay as the client has them.
+    fn request(&self, name: &str) -> SetQuotaRequest {
+        let limit = |given: Option<Limit>| given.and_then(|Limit(given)| given);
+        let mut limits = QuotaLimits {
+            requests_per_min: limit(self.requests_per_min),
+            subscriptions: limit(self.subscriptions),
+            instruments: limit(self.instruments),
+            updates_per_s: limit(self.updates_per_s),
+            bytes_per_s: limit(self.bytes_per_s),
+            burst_ms: self.burst_ms.unwrap_or(0),
+            on_excess: 0,
+        };
         if let Some(on_excess) = self.on_excess {
             limits.set_on_excess(match on_excess {
                 OnExcess::Refuse => ExcessPolicy::Refuse,
@@ -142,6 +142,17 @@ impl LimitArgs {
                 OnExcess::Disconnect => ExcessPolicy::Disconnect,
             });
         }
+        let given = [
+            ("requests_per_min", self.requests_per_min.is_some()),
+            ("subscriptions", self.subscriptions.is_some()),
+            ("instruments", self.instruments.is_some()),
+            ("updates_per_s", self.updates_per_s.is_some()),
+            ("bytes_per_s", self.bytes_per_s.is_some()),
+            ("burst_ms", self.burst_ms.is_some()),
+            ("on_excess", self.on_excess.is_some()),
+        ];
+        let only = given.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name.to_owned());
+        SetQuotaRequest { name: name.to_owned(), limits: Some(limits), only: only.collect() }
     }
 }
 
@@ -154,7 +165,7 @@ pub async fn run(args: &QuotaArgs) -> Result<(), ClientError> {
             vec![client.get(request).await?.into_inner()]
         }
         QuotaCommand::List => list(&mut client).await?,
-        QuotaCommand::Set { name, limits } => vec![set(&mut client, name, limits).await?],
+        QuotaCommand::Set { name, limits } => vec![client.set(limits.request(name)).await?.into_inner()],
         QuotaCommand::Reset { name } => {
             vec![client.reset(ResetQuotaRequest { name: name.clone() }).await?.into_inner()]
         }
@@ -178,21 +189,6 @@ async fn list(client: &mut QuotasClient<Connection>) -> Result<Vec<ClientQuota>,
         }
         request.page_token = page.next_page_token;
     }
-}
-
-/// A client that has not called yet begins without limits.
-async fn set(
-    client: &mut QuotasClient<Connection>,
-    name: &str,
-    given: &LimitArgs,
-) -> Result<ClientQuota, ClientError> {
-    let mut limits = match client.get(QuotasGetRequest { name: name.to_owned() }).await {
-        Ok(found) => found.into_inner().limits.unwrap_or_default(),
-        Err(status) if status.code() == tonic::Code::NotFound => QuotaLimits::default(),
-        Err(status) => return Err(status.into()),
-    };
-    given.onto(&mut limits);
-    Ok(client.set(SetQuotaRequest { name: name.to_owned(), limits: Some(limits) }).await?.into_inner())
 }
 
 fn policy_name(limits: &QuotaLimits) -> String {
@@ -269,12 +265,6 @@ mod tests {
 
     #[test]
     fn what_is_not_given_stays_and_none_lifts_a_limit() {
-        let mut limits = QuotaLimits {
-            requests_per_min: Some(5),
-            updates_per_s: Some(6),
-            burst_ms: 100,
-            ..QuotaLimits::default()
-        };
         let given = LimitArgs {
             requests_per_min: Some(limit("none").unwrap()),
             subscriptions: Some(limit("7").unwrap()),
@@ -284,9 +274,10 @@ mod tests {
             burst_ms: None,
             on_excess: Some(OnExcess::Conflate),
         };
-        given.onto(&mut limits);
+        let request = given.request("ann");
+        assert_eq!(request.only, ["requests_per_min", "subscriptions", "on_excess"]);
+        let limits = request.limits.unwrap();
         assert_eq!((limits.requests_per_min, limits.subscriptions), (None, Some(7)));
-        assert_eq!((limits.updates_per_s, limits.burst_ms), (Some(6), 100));
         assert_eq!(policy_name(&limits), "conflate");
         assert!(limit("-1").is_err() && limit("many").is_err());
     }

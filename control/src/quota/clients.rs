@@ -80,14 +80,34 @@ impl Quotas {
         None
     }
 
-    /// Limits of its own for a client, known or not, or by `None` its role's, at once.
-    pub fn set(&self, name: &str, limits: Option<Limits>, now_ns: u64) -> Result<Arc<ClientQuota>, NoPlace> {
+    /// Limits of its own for a client, or by `None` its role's, at once. `role` is that of one who is not known yet.
+    pub fn set(
+        &self,
+        name: &str,
+        role: Role,
+        limits: Option<Limits>,
+        now_ns: u64,
+    ) -> Result<Arc<ClientQuota>, NoPlace> {
         let client = match self.find(name) {
             Some(client) => client,
-            None => self.add(name, Role::Reader)?,
+            None => self.add(name, role)?,
         };
         client.set(limits, &self.defaults(), now_ns);
         Ok(client.clone())
+    }
+
+    /// Whether there is a place for a client of that name.
+    pub fn has_place(&self, name: &str) -> Result<(), NoPlace> {
+        check_name(name)?;
+        match self.find(name).is_none() && self.clients().len() == CLIENTS_MAX {
+            true => Err(NoPlace::Full),
+            false => Ok(()),
+        }
+    }
+
+    /// The limits of a role.
+    pub fn role_limits(&self, role: Role) -> Limits {
+        *self.defaults().of(role)
     }
 
     /// Other limits by role, at once for all who have none of their own.
@@ -128,9 +148,7 @@ impl Quotas {
 
     #[cold]
     fn add(&self, name: &str, role: Role) -> Result<&Arc<ClientQuota>, NoPlace> {
-        if !(1..=NAME_BYTES_MAX).contains(&name.len()) || name.chars().any(char::is_control) {
-            return Err(NoPlace::Name);
-        }
+        check_name(name)?;
         let mut clients = self.clients();
         // It may have come while the lock was waited for.
         if let Some(found) = self.find(name) {
@@ -157,6 +175,13 @@ impl Quotas {
     }
 }
 
+fn check_name(name: &str) -> Result<(), NoPlace> {
+    match (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control) {
+        true => Ok(()),
+        false => Err(NoPlace::Name),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,12 +205,14 @@ mod tests {
         let late: Vec<usize> =
             ["x", "y"].map(|name| passing(quotas.of(name, Role::Reader, 0))).into_iter().collect();
         assert_eq!(late, [3, 0], "they share one");
-        assert_eq!(quotas.set("x", None, 0).unwrap_err(), NoPlace::Full);
+        assert_eq!(quotas.set("x", Role::Reader, None, 0).unwrap_err(), NoPlace::Full);
+        assert_eq!((quotas.has_place("x"), quotas.has_place("c7")), (Err(NoPlace::Full), Ok(())));
         let others: Vec<Use> =
             quotas.usage(0).into_iter().filter(|client| client.name == "(other readers)").collect();
         assert_eq!((others.len(), others[0].requests.total), (1, 3));
         for name in ["", "a\u{7}", &"n".repeat(NAME_BYTES_MAX + 1)] {
-            assert_eq!(quotas.set(name, None, 0).unwrap_err(), NoPlace::Name);
+            assert_eq!(quotas.set(name, Role::Reader, None, 0).unwrap_err(), NoPlace::Name);
+            assert_eq!(quotas.has_place(name).unwrap_err(), NoPlace::Name);
         }
     }
 
@@ -197,16 +224,21 @@ mod tests {
         // Three of five are used.
         assert_eq!(passing(quotas.of("a", Role::Operator, 0)), 2);
         assert_eq!(passing(quotas.of("a", Role::Admin, 0)), 100);
-        quotas.set("b", Some(limits(7)), 0).unwrap();
+        quotas.set("b", Role::Reader, Some(limits(7)), 0).unwrap();
         assert_eq!(passing(quotas.of("b", Role::Operator, 0)), 7);
-        quotas.set("b", None, 0).unwrap();
+        quotas.set("b", Role::Reader, None, 0).unwrap();
         assert_eq!(quotas.find("b").unwrap().usage(0).limits, limits(5));
         assert!(quotas.find("c").is_none());
-        quotas.set("c", Some(limits(7)), 0).unwrap();
+        quotas.set("c", Role::Operator, Some(limits(7)), 0).unwrap();
         quotas.set_defaults(RoleLimits { operator: limits(9), ..RoleLimits::default() }, 0);
         assert_eq!(quotas.find("b").unwrap().usage(0).limits, limits(9));
         assert_eq!(passing(quotas.find("b").unwrap()), 2, "seven are used");
         assert_eq!(quotas.find("c").unwrap().usage(0).limits, limits(7));
+        assert_eq!(
+            quotas.set("c", Role::Reader, None, 0).unwrap().usage(0).limits,
+            limits(9),
+            "it has a role"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::proto::{ExcessPolicy, QuotaLimits};
 use dataplane::quota::Limit;
 use dataplane::time::{NS_PER_MS, NS_PER_S};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 const BURST_MS_DEFAULT: u32 = 1_000;
 const BURST_MS_MAX: u32 = 600_000;
@@ -57,6 +58,16 @@ pub enum Policy {
     Conflate,
     /// All subscriptions of the client end, whichever limit it is.
     Disconnect,
+}
+
+impl Policy {
+    fn name(self) -> &'static str {
+        match self {
+            Policy::Refuse => "refuse",
+            Policy::Conflate => "conflate",
+            Policy::Disconnect => "disconnect",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -114,6 +125,30 @@ impl Limits {
         Ok(())
     }
 
+    /// These limits where they are named, those of `others` else; by no name at all, all of these. An unknown name is an error.
+    pub fn only(self, names: &[String], others: &Limits) -> Result<Limits, String> {
+        if names.is_empty() {
+            return Ok(self);
+        }
+        let mut limits = *others;
+        for name in names {
+            match name.as_str() {
+                "requests_per_min" => limits.requests_per_min = self.requests_per_min,
+                "subscriptions" => limits.subscriptions = self.subscriptions,
+                "instruments" => limits.instruments = self.instruments,
+                "updates_per_s" => limits.updates_per_s = self.updates_per_s,
+                "bytes_per_s" => limits.bytes_per_s = self.bytes_per_s,
+                "burst_ms" => limits.burst_ms = self.burst_ms,
+                "on_excess" => limits.on_excess = self.on_excess,
+                _ => {
+                    let name: String = name.chars().take(64).collect();
+                    return Err(format!("only: there is no {name:?} among the limits"));
+                }
+            }
+        }
+        Ok(limits)
+    }
+
     /// A rate's limit; of a burst at least one unit. The limits were checked.
     pub(super) fn rate(&self, meter: Meter) -> Limit {
         let Some(units) = self.get(meter) else { return Limit::UNLIMITED };
@@ -146,6 +181,18 @@ impl RoleLimits {
         let all = [("reader", &self.reader), ("operator", &self.operator), ("admin", &self.admin)];
         all.iter()
             .try_for_each(|(role, limits)| limits.check().map_err(|error| format!("[quota.{role}] {error}")))
+    }
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for meter in Meter::ALL {
+            match self.get(meter) {
+                Some(limit) => write!(out, "{} {limit}, ", meter.name())?,
+                None => write!(out, "{} none, ", meter.name())?,
+            }
+        }
+        write!(out, "burst_ms {}, on_excess {}", self.burst_ms, self.on_excess.name())
     }
 }
 
@@ -219,6 +266,34 @@ mod tests {
         assert_eq!(made, 36);
         let thousand = Limits { requests_per_min: Some(1_000), ..Limits::default() };
         assert_eq!(thousand.rate(Meter::Requests).burst(), 17, "a second's worth of 16.7 a second");
+    }
+
+    #[test]
+    fn only_what_is_named_changes_and_whatever_can_be_changed_has_a_name() {
+        let own = Limits {
+            requests_per_min: Some(1),
+            subscriptions: Some(2),
+            instruments: Some(3),
+            updates_per_s: Some(4),
+            bytes_per_s: Some(5),
+            burst_ms: 6,
+            on_excess: Policy::Conflate,
+        };
+        let others = Limits { bytes_per_s: Some(7), ..Limits::default() };
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(own.only(&[], &others), Ok(own));
+        let changed = Limits { updates_per_s: Some(4), on_excess: Policy::Conflate, ..others };
+        assert_eq!(own.only(&names(&["updates_per_s", "on_excess"]), &others), Ok(changed));
+        let lifted = Limits { bytes_per_s: None, ..others };
+        assert_eq!(Limits::default().only(&names(&["bytes_per_s"]), &others), Ok(lifted));
+        let keys: Vec<String> = toml::Table::try_from(own).unwrap().keys().cloned().collect();
+        assert_eq!((keys.len(), own.only(&keys, &others)), (7, Ok(own)));
+        assert!(own.only(&names(&["updates_per_min"]), &others).unwrap_err().contains("updates_per_min"));
+        assert_eq!(
+            others.to_string(),
+            "requests_per_min none, subscriptions none, instruments none, updates_per_s none, bytes_per_s 7, burst_ms 1000, \
+             on_excess refuse"
+        );
     }
 
     #[test]

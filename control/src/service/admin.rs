@@ -1,5 +1,8 @@
 //! `Admin`: the configuration of the node that runs.
 
+use super::waited;
+use crate::access::Caller;
+use crate::audit;
 use crate::node::Node;
 use crate::proto::admin_server::Admin as Service;
 use crate::proto::{ApplyRequest, ApplyResponse, ConfigDifference, GetConfigRequest, GetConfigResponse};
@@ -25,6 +28,7 @@ fn refusal(error: &SettingsError) -> Status {
     match error {
         SettingsError::Config(_) => Status::invalid_argument(text),
         SettingsError::Revision { .. } => Status::aborted(text),
+        SettingsError::Unrecorded(_) => Status::unavailable(text),
         _ => Status::failed_precondition(text),
     }
 }
@@ -52,20 +56,26 @@ impl Service for Admin {
     }
 
     async fn apply(&self, request: Request<ApplyRequest>) -> Result<Response<ApplyResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let ApplyRequest { toml, dry_run, revision } = request.into_inner();
         if toml.len() > TOML_BYTES_MAX {
             return Err(Status::invalid_argument(format!("toml: at most {TOML_BYTES_MAX} bytes")));
         }
-        let settings = &self.node.settings;
-        let differences = match dry_run {
-            true => settings.compare(&toml),
-            false => settings.apply(&toml, revision),
-        };
-        let differences = differences.map_err(|error| refusal(&error))?;
+        let node = self.node.clone();
+        let differences = waited(move || match dry_run {
+            true => node.settings.compare(&toml),
+            false => node.settings.apply(&toml, revision, |differences, revision| {
+                let (keys, now) = settings::words(differences);
+                let now = format!("revision {revision}: {now}");
+                let record = audit::record(&caller, node.unix_ns(), "config.apply", &keys, now);
+                node.ledger.record(record).map(drop).map_err(|error| error.to_string())
+            }),
+        });
+        let differences = differences.await?.map_err(|error| refusal(&error))?;
         Ok(Response::new(ApplyResponse {
             differences: differences.into_iter().map(Into::into).collect(),
             applied: !dry_run,
-            revision: settings.current().1,
+            revision: self.node.settings.current().1,
         }))
     }
 }

@@ -1,6 +1,9 @@
 //! `Cluster`: what the node is among others.
 
 use super::telemetry::summary;
+use super::waited;
+use crate::access::Caller;
+use crate::audit;
 use crate::config::PeerConfig;
 use crate::latency::{Counts, Scope, Series};
 use crate::node::Node;
@@ -22,11 +25,44 @@ impl Cluster {
         Cluster { node }
     }
 
-    async fn order(&self, order: Order) -> Result<Response<OrderResponse>, Status> {
-        match self.node.group.orders.give(order).await {
-            Ok(term) => Ok(Response::new(OrderResponse { term })),
-            Err(error) => Err(refusal(&error)),
-        }
+    /// Has an order carried out, and records what became of it; both are done even if the client goes away meanwhile.
+    async fn order<T>(&self, request: &Request<T>, order: Order) -> Result<Response<OrderResponse>, Status> {
+        let (caller, node) = (Caller::of(request)?, self.node.clone());
+        let carried_out = tokio::spawn(async move {
+            let (action, object) = named(&order, &node.config.node);
+            let now = words(&order);
+            let answer = node.group.orders.give(order).await;
+            let record = |now| audit::record(&caller, node.unix_ns(), action, &object, now);
+            let record = match &answer {
+                Ok(term) => record(format!("{now}, term {term}")),
+                Err(error) => audit::refused(record(String::new()), &error.to_string()),
+            };
+            waited(move || node.ledger.record_done(record)).await?;
+            answer.map_err(|error| refusal(&error))
+        });
+        let answer = carried_out.await.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(OrderResponse { term: answer? }))
+    }
+}
+
+/// How an order is recorded: what is done, and with which node.
+fn named(order: &Order, node: &str) -> (&'static str, String) {
+    match order {
+        Order::Promote { .. } => ("cluster.promote", node.to_owned()),
+        Order::HandOver { to } => ("cluster.hand_over", to.clone()),
+        Order::AddPeer(peer) => ("cluster.add_peer", peer.name.clone()),
+        Order::RemovePeer { name } => ("cluster.remove_peer", name.clone()),
+    }
+}
+
+/// What a node is once an order is carried out.
+fn words(order: &Order) -> String {
+    match order {
+        Order::Promote { force: true } => "the primary, by force".to_owned(),
+        Order::Promote { .. } | Order::HandOver { .. } => "the primary".to_owned(),
+        Order::AddPeer(PeerConfig { address: Some(address), .. }) => format!("a peer at {address}"),
+        Order::AddPeer(_) => "a peer without an address".to_owned(),
+        Order::RemovePeer { .. } => "no peer".to_owned(),
     }
 }
 
@@ -78,23 +114,26 @@ impl Service for Cluster {
     }
 
     async fn promote(&self, request: Request<PromoteRequest>) -> Result<Response<OrderResponse>, Status> {
-        self.order(Order::Promote { force: request.into_inner().force }).await
+        let force = request.get_ref().force;
+        self.order(&request, Order::Promote { force }).await
     }
 
     async fn hand_over(&self, request: Request<HandOverRequest>) -> Result<Response<OrderResponse>, Status> {
-        self.order(Order::HandOver { to: request.into_inner().to }).await
+        let to = request.get_ref().to.clone();
+        self.order(&request, Order::HandOver { to }).await
     }
 
     async fn add_peer(&self, request: Request<AddPeerRequest>) -> Result<Response<OrderResponse>, Status> {
-        let AddPeerRequest { name, address } = request.into_inner();
+        let AddPeerRequest { name, address } = request.get_ref().clone();
         let address = Some(address).filter(|address| !address.is_empty());
-        self.order(Order::AddPeer(PeerConfig { name, address })).await
+        self.order(&request, Order::AddPeer(PeerConfig { name, address })).await
     }
 
     async fn remove_peer(
         &self,
         request: Request<RemovePeerRequest>,
     ) -> Result<Response<OrderResponse>, Status> {
-        self.order(Order::RemovePeer { name: request.into_inner().name }).await
+        let name = request.get_ref().name.clone();
+        self.order(&request, Order::RemovePeer { name }).await
     }
 }

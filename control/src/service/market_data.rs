@@ -112,7 +112,7 @@ impl Service for MarketData {
         let (venues, feeds) = (Vec::new(), Vec::new());
         let asked =
             SubscriptionPlan { patterns, venues, feeds, kinds, mode, policy, max_updates_per_s, interval_ms };
-        let plan = subscriptions::plan(&node.config, &asked).map_err(|error| refusal(&error))?;
+        let plan = subscriptions::plan(&node.config, &asked).map_err(refusal)?;
         open(node, &caller, delivery::fixed(plan), resume)
     }
 }

@@ -1,14 +1,16 @@
 //! `Quotas`: what each client may use, and what it uses.
 
-use super::watch;
+use super::{waited, watch};
 use crate::access::{Caller, Role};
+use crate::audit;
 use crate::node::Node;
 use crate::proto::quotas_server::Quotas as Service;
 use crate::proto::{
-    ClientQuota, QuotasGetRequest, QuotasListRequest, QuotasListResponse, ResetQuotaRequest, SetQuotaRequest,
-    Usage, WatchQuotasRequest, WatchQuotasResponse,
+    ClientQuota, QuotaLimits, QuotasGetRequest, QuotasListRequest, QuotasListResponse, ResetQuotaRequest,
+    SetQuotaRequest, Usage, WatchQuotasRequest, WatchQuotasResponse,
 };
 use crate::quota::{self, HeldSubscription, Limits, Meter, NoPlace, Use};
+use crate::store::{Changes, Object};
 use dataplane::quota::Windows;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,19 +39,55 @@ impl Quotas {
         if *name != caller.name {
             require_operator(caller)?;
         }
-        self.node.quotas.find(name).cloned().ok_or_else(|| unknown(name))
+        if let Some(found) = self.node.quotas.find(name) {
+            return Ok(found.clone());
+        }
+        // One that may call, and has not yet.
+        let role = self.node.access.role_of(name).ok_or_else(|| unknown(name))?;
+        Ok(self.node.quotas.of(name, role, self.node.now_ns()).clone())
     }
+}
 
-    /// Gives a client limits of its own, or its role's.
-    fn set(&self, caller: &Caller, name: &str, limits: Option<Limits>) -> Result<ClientQuota, Status> {
-        let now_ns = self.node.now_ns();
-        let client = self.node.quotas.set(name, limits, now_ns).map_err(|error| match error {
+/// Gives a client limits of its own, those that are named in `only`, or all of them.
+fn set(
+    node: &Node,
+    caller: &Caller,
+    name: &str,
+    limits: Limits,
+    only: &[String],
+) -> Result<ClientQuota, Status> {
+    node.ledger.change(|| {
+        node.quotas.has_place(name).map_err(|error| match error {
             NoPlace::Full => Status::resource_exhausted(error.to_string()),
             NoPlace::Name => Status::invalid_argument(format!("name: {error}")),
         })?;
-        tracing::info!(caller = caller.name, client = name, ?limits, "quota set");
-        Ok(told(client.usage(now_ns)))
+        let before = match node.quotas.find(name) {
+            Some(client) => client.usage(node.now_ns()).limits,
+            None => node.quotas.role_limits(node.access.role_of(name).unwrap_or_default()),
+        };
+        let limits = limits.only(only, &before).map_err(Status::invalid_argument)?;
+        let record = audit::record(caller, node.unix_ns(), "quota.set", name, limits.to_string());
+        Ok::<_, Status>((Changes::default().put(Object::Quota, name, &QuotaLimits::from(limits)), record))
+    })?;
+    now(node, name)
+}
+
+/// Gives a client its role's limits again.
+fn reset(node: &Node, caller: &Caller, name: &str) -> Result<ClientQuota, Status> {
+    let client = node.quotas.find(name).ok_or_else(|| unknown(name))?;
+    if client.usage(node.now_ns()).is_own {
+        node.ledger.change(|| {
+            let record = audit::record(caller, node.unix_ns(), "quota.reset", name, String::new());
+            Ok::<_, Status>((Changes::default().remove(Object::Quota, name), record))
+        })?;
     }
+    now(node, name)
+}
+
+/// A client after a change of it; the last place may have been taken meanwhile.
+fn now(node: &Node, name: &str) -> Result<ClientQuota, Status> {
+    let found = node.quotas.find(name).map(|client| told(client.usage(node.now_ns())));
+    found.ok_or_else(|| Status::resource_exhausted(NoPlace::Full.to_string()))
 }
 
 fn require_operator(caller: &Caller) -> Result<(), Status> {
@@ -62,7 +100,9 @@ fn require_operator(caller: &Caller) -> Result<(), Status> {
 
 fn unknown(name: &str) -> Status {
     let name: String = name.chars().take(quota::NAME_BYTES_MAX).collect();
-    Status::not_found(format!("no client {name:?} has called: `tickplane quota list` shows those that have"))
+    Status::not_found(format!(
+        "there is no client {name:?}, and none of that name has called: see `tickplane quota list`"
+    ))
 }
 
 fn told(client: Use) -> ClientQuota {
@@ -142,20 +182,21 @@ impl Service for Quotas {
     async fn set(&self, request: Request<SetQuotaRequest>) -> Result<Response<ClientQuota>, Status> {
         let caller = Caller::of(&request)?;
         require_operator(&caller)?;
-        let SetQuotaRequest { name, limits } = request.into_inner();
+        let SetQuotaRequest { name, limits, only } = request.into_inner();
         let limits = limits.ok_or_else(|| Status::invalid_argument("limits: give those that are to hold"))?;
         let limits = Limits::try_from(&limits).map_err(Status::invalid_argument)?;
-        self.set(&caller, &name, Some(limits)).map(Response::new)
+        let node = self.node.clone();
+        waited(move || set(&node, &caller, &name, limits, &only)).await?.map(Response::new)
     }
 
     async fn reset(&self, request: Request<ResetQuotaRequest>) -> Result<Response<ClientQuota>, Status> {
         let caller = Caller::of(&request)?;
         require_operator(&caller)?;
         let name = request.into_inner().name;
-        if self.node.quotas.find(&name).is_none() {
-            return Err(unknown(&name));
-        }
-        self.set(&caller, &name, None).map(Response::new)
+        // Whoever may call and has not yet is no unknown one.
+        self.client(&caller, &name)?;
+        let node = self.node.clone();
+        waited(move || reset(&node, &caller, &name)).await?.map(Response::new)
     }
 
     type WatchStream = ReceiverStream<Result<WatchQuotasResponse, Status>>;

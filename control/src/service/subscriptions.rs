@@ -1,6 +1,7 @@
 //! `Subscriptions`: those that the node keeps.
 
 use super::market_data::{may_see_all, open, seen_by};
+use super::waited;
 use crate::access::{Caller, Role};
 use crate::delivery;
 use crate::node::Node;
@@ -31,7 +32,7 @@ impl Subscriptions {
     /// One that the caller may see and change.
     fn of(&self, caller: &Caller, id: &str) -> Result<ManagedSubscription, Status> {
         let found = self.node.subscriptions.get(id);
-        let found = found.ok_or_else(|| refusal(&SubscriptionError::Unknown(id.to_owned())))?;
+        let found = found.ok_or_else(|| refusal(SubscriptionError::Unknown(id.to_owned())))?;
         match may_see(caller, &found) {
             true => Ok(found),
             false => Err(Status::permission_denied(format!("subscription {id:?} is another client's"))),
@@ -45,7 +46,7 @@ impl Subscriptions {
         client: &str,
         asked: &crate::proto::SubscriptionPlan,
     ) -> Result<(), Status> {
-        let plan = subscriptions::plan(&self.node.config, asked).map_err(|error| refusal(&error))?;
+        let plan = subscriptions::plan(&self.node.config, asked).map_err(refusal)?;
         if client == caller.name {
             may_see_all(caller, &self.node, &plan.wanted)?;
         }
@@ -59,9 +60,8 @@ impl Subscriptions {
         change: Change,
     ) -> Result<Response<ManagedSubscription>, Status> {
         let node = self.node.clone();
-        let changed = tokio::task::spawn_blocking(move || node.subscriptions.change(&caller, &id, change));
-        let changed = changed.await.map_err(|error| Status::internal(error.to_string()))?;
-        Ok(Response::new(changed.map_err(|error| refusal(&error))?))
+        let changed = waited(move || node.subscriptions.change(&node.ledger, &caller, &id, change)).await?;
+        Ok(Response::new(changed.map_err(refusal)?))
     }
 
     async fn change_known(
@@ -87,14 +87,14 @@ fn may_see(caller: &Caller, subscription: &ManagedSubscription) -> bool {
     caller.role >= Role::Operator || caller.name == subscription.client
 }
 
-pub(super) fn refusal(error: &SubscriptionError) -> Status {
+pub(super) fn refusal(error: SubscriptionError) -> Status {
     let text = error.to_string();
     match error {
+        SubscriptionError::Ledger(error) => error.into(),
         SubscriptionError::Unknown(_) => Status::not_found(text),
         SubscriptionError::Taken(_) => Status::already_exists(text),
         SubscriptionError::TooMany => Status::resource_exhausted(text),
         SubscriptionError::Revision { .. } => Status::aborted(text),
-        SubscriptionError::Store(_) => Status::unavailable(text),
         SubscriptionError::Id(_)
         | SubscriptionError::Kind(_)
         | SubscriptionError::Selection(_)
@@ -241,7 +241,7 @@ impl Service for Subscriptions {
             return Err(Status::failed_precondition(text));
         }
         let plans = self.node.subscriptions.plans(&id);
-        let plans = plans.ok_or_else(|| refusal(&SubscriptionError::Unknown(id)))?;
+        let plans = plans.ok_or_else(|| refusal(SubscriptionError::Unknown(id)))?;
         open(node, &caller, plans, resume)
     }
 }

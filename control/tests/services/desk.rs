@@ -1,5 +1,7 @@
 //! A served region, and what a subscriber knows of it.
 
+use control::access::Token;
+use control::client::{Connection, ServerArgs};
 use control::config::Config;
 use control::node::Node;
 use control::proto::market_data_client::MarketDataClient;
@@ -54,6 +56,13 @@ subscriptions_max = 3
 listen = "127.0.0.1:0"
 "#;
 
+/// A client of the configuration, and its token.
+pub fn client(name: &str, role: &str) -> (String, Token) {
+    let token = Token::generate();
+    let hash = token.hash();
+    (format!("[[clients]]\nname = {name:?}\nrole = {role:?}\ntoken_sha256 = \"{hash}\"\n"), token)
+}
+
 /// A served region, and the one who fills it.
 pub struct Desk {
     pub writer: Writer<'static>,
@@ -75,6 +84,11 @@ impl Desk {
 
     /// With more sections of the configuration.
     pub async fn open_with(sections: &str) -> Desk {
+        Desk::open_on(Arc::new(Store::in_memory().unwrap()), sections).await
+    }
+
+    /// The same on a store that may hold something.
+    pub async fn open_on(store: Arc<Store>, sections: &str) -> Desk {
         let config = Config::parse(Path::new("test.toml"), &format!("{CONFIG}{sections}")).unwrap();
         let mut mapping = RegionMapping::create_anonymous("services", LAYOUT.cells()).unwrap();
         let bytes = mapping.mapped_bytes();
@@ -96,8 +110,8 @@ impl Desk {
             region_bytes: bytes,
             group: GroupAccess::default(),
         };
-        let (settings, store) = (Settings::new(Arc::new(config), None), Store::in_memory().unwrap());
-        let node = Arc::new(Node::new(settings, cache, Arc::new(store), tail_seen, stopping_seen).unwrap());
+        let settings = Settings::new(Arc::new(config), None);
+        let node = Arc::new(Node::new(settings, cache, store, tail_seen, stopping_seen).unwrap());
         let serving = node.clone();
         let served = tokio::spawn(async move {
             server::serve(serving, listeners, std::future::pending()).await.unwrap();
@@ -107,6 +121,25 @@ impl Desk {
         let mut desk = Desk { writer, cells, telemetry, tail, stopping, channel, url, metrics, node, served };
         desk.session(b"SESSION001");
         desk
+    }
+
+    /// Ends it in order, and waits until nobody has its node any more.
+    pub async fn close(mut self) {
+        let node = Arc::downgrade(&self.node);
+        self.stopping.send_replace(true);
+        (&mut self.served).await.unwrap();
+        drop(self);
+        let started = std::time::Instant::now();
+        while node.strong_count() != 0 {
+            assert!(started.elapsed() < PATIENCE, "the node ends");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// A connection on which each call shows a token.
+    pub async fn connect_as(&self, token: &Token) -> Connection {
+        let token = Some(token.text().to_owned());
+        ServerArgs { token, ..ServerArgs::at(&self.url) }.connect().await.unwrap()
     }
 
     pub fn head(&self, instrument: u32, sequence: u64) -> Tick {

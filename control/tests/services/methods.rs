@@ -82,6 +82,8 @@ const CASES: &[Case] = &[
     case("Subscriptions/Watch", "{}", Role::Reader, Code::Ok, false),
     case("Subscriptions/Stream", r#"{"id": "s"}"#, Role::Reader, Code::Ok, true),
     case("Subscriptions/Delete", r#"{"id": "s"}"#, Role::Reader, Code::Ok, false),
+    case("Audit/List", "{}", Role::Admin, Code::Ok, false),
+    case("Audit/Watch", r#"{"from": "1"}"#, Role::Admin, Code::Ok, false),
 ];
 
 /// A node with clients of every role, and what they may see.
@@ -326,7 +328,7 @@ async fn nobody_calls_without_saying_who_it_is_nor_beyond_its_role() {
 async fn a_call_too_many_is_refused_whatever_it_calls() {
     let rig = Rig::open().await;
     let limits = Limits { requests_per_min: Some(1), burst_ms: 60_000, ..Limits::default() };
-    rig.desk.node.quotas.set("ann", Some(limits), rig.desk.node.now_ns()).unwrap();
+    rig.desk.node.quotas.set("ann", Role::Admin, Some(limits), rig.desk.node.now_ns()).unwrap();
     rig.answers_still().await;
     for (case, request) in cases() {
         let refused = rig.call(Some(&rig.admin), case.path, request).await.unwrap_err();

@@ -1,6 +1,6 @@
 //! Quotas over a real connection: what is refused, for how long, and what a change does.
 
-use super::desk::{Desk, PATIENCE};
+use super::desk::{Desk, PATIENCE, client as client_of};
 use control::access::{ANONYMOUS, Caller, Entitlement, Role, Standing};
 use control::proto::quotas_client::QuotasClient;
 use control::proto::quotas_server::Quotas as Service;
@@ -30,7 +30,7 @@ fn get(name: &str) -> QuotasGetRequest {
 }
 
 fn set(name: &str, limits: QuotaLimits) -> SetQuotaRequest {
-    SetQuotaRequest { name: name.to_owned(), limits: Some(limits) }
+    SetQuotaRequest { name: name.to_owned(), limits: Some(limits), only: Vec::new() }
 }
 
 async fn call(desk: &Desk) -> Result<(), Status> {
@@ -97,10 +97,50 @@ async fn a_change_holds_at_once_and_a_reset_takes_it_back() {
     assert!(told.requests.unwrap().minute >= 100 && told.requests.unwrap().peak_second > 0, "{told:?}");
     assert!(retry_after_ns(&call(&desk).await.unwrap_err()) > 2_000 * 1_000 * MS_NS);
     // Without a limit nothing is held against it.
-    desk.node.quotas.set(ANONYMOUS, Some(control::quota::Limits::default()), desk.node.now_ns()).unwrap();
+    let (limits, now_ns) = (control::quota::Limits::default(), desk.node.now_ns());
+    desk.node.quotas.set(ANONYMOUS, Role::Admin, Some(limits), now_ns).unwrap();
     let found = quotas.get(get(ANONYMOUS)).await.unwrap().into_inner();
     assert_eq!(found.refusals["requests_per_min"], 1);
     assert_eq!(found.limits.unwrap().requests_per_min, None);
+}
+
+#[tokio::test]
+async fn a_client_that_has_not_called_yet_has_what_its_role_has_and_keeps_what_is_not_named() {
+    let (of_rob, rob) = client_of("rob", "reader");
+    let (of_ann, ann) = client_of("ann", "admin");
+    let (of_olga, _) = client_of("olga", "operator");
+    let limits =
+        "[quota.reader]\nupdates_per_s = 1000\nsubscriptions = 2\n[quota.operator]\nupdates_per_s = 5000\n";
+    let desk = Desk::open_with(&[of_rob, of_ann, of_olga, limits.to_owned()].concat()).await;
+    let mut quotas = QuotasClient::new(desk.connect_as(&ann).await);
+    let found = quotas.get(get("olga")).await.unwrap().into_inner();
+    assert_eq!((found.role.as_str(), found.is_own), ("operator", false));
+    assert_eq!(found.limits.unwrap().updates_per_s, Some(5_000));
+    let only = |name: &str, requests, only: &str| SetQuotaRequest {
+        only: vec![only.to_owned()],
+        ..set(name, QuotaLimits { requests_per_min: requests, ..QuotaLimits::default() })
+    };
+    // "new" is nobody's name yet: a reader's limits, unless it comes as something else.
+    for (name, role, updates_per_s, subscriptions) in [
+        ("rob", "reader", 1_000, Some(2)),
+        ("olga", "operator", 5_000, None),
+        ("new", "reader", 1_000, Some(2)),
+    ] {
+        let told = quotas.set(only(name, Some(600), "requests_per_min")).await.unwrap().into_inner();
+        let limits = told.limits.unwrap();
+        assert_eq!((told.role.as_str(), told.is_own), (role, true));
+        assert_eq!((limits.requests_per_min, limits.updates_per_s), (Some(600), Some(updates_per_s)));
+        assert_eq!(limits.subscriptions, subscriptions);
+        let told = quotas.set(only(name, None, "updates_per_s")).await.unwrap().into_inner();
+        let limits = told.limits.unwrap();
+        assert_eq!((limits.requests_per_min, limits.updates_per_s), (Some(600), None), "it was lifted");
+    }
+    // It holds from the first call on.
+    let mut own = QuotasClient::new(desk.connect_as(&rob).await);
+    let found = own.get(get("")).await.unwrap().into_inner();
+    assert_eq!((found.requests.unwrap().total, found.limits.unwrap().requests_per_min), (1, Some(600)));
+    let reset = quotas.reset(ResetQuotaRequest { name: "rob".to_owned() }).await.unwrap().into_inner();
+    assert_eq!((reset.is_own, reset.limits.unwrap().updates_per_s), (false, Some(1_000)));
 }
 
 #[tokio::test]
@@ -117,7 +157,8 @@ async fn what_can_not_be_is_refused_by_the_right_code() {
         set("a", many(u64::MAX)),
         set("a", QuotaLimits { burst_ms: u32::MAX, ..limits }),
         set("a", QuotaLimits { on_excess: 99, ..limits }),
-        SetQuotaRequest { name: "a".to_owned(), limits: None },
+        SetQuotaRequest { name: "a".to_owned(), limits: None, only: Vec::new() },
+        SetQuotaRequest { only: vec!["updates_per_min".to_owned()], ..set("a", limits) },
     ];
     for request in bad {
         let refused = quotas.set(request.clone()).await.unwrap_err();
