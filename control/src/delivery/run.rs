@@ -94,19 +94,27 @@ impl Run {
 
     async fn deliver(&mut self) -> End {
         let responses = self.responses.clone();
+        let mut waited_for_quota = false;
         loop {
             // Room first: what is told then is as new as it can be.
             let permit = match self.room(&responses).await {
                 Ok(permit) => permit,
                 Err(end) => return end,
             };
+            if let Err(end) = self.stay() {
+                return end;
+            }
             let now_ns = self.subscription.node.now_ns();
             if let Some(wait) = self.quota_wait(now_ns) {
                 drop(permit);
+                waited_for_quota = true;
                 if let Err(end) = self.wait(&responses, wait, false).await {
                     return end;
                 }
                 continue;
+            }
+            if std::mem::take(&mut waited_for_quota) {
+                self.subscription.conflate(now_ns);
             }
             match self.subscription.step(now_ns) {
                 Step::Send(response) => {
@@ -131,6 +139,15 @@ impl Run {
         }
     }
 
+    /// Ends it if the client is to be disconnected, whichever of its streams asked for too much.
+    fn stay(&self) -> Result<(), End> {
+        if !self.held.is_cut() {
+            return Ok(());
+        }
+        let text = "the client asked for more than its limits, and is to be disconnected for it";
+        Err(Status::resource_exhausted(text).into())
+    }
+
     /// How long to leave alone a client that is to be conflated, so that its quota has room for a response: what is told
     /// then is as new as it can be.
     fn quota_wait(&self, now_ns: u64) -> Option<Duration> {
@@ -145,10 +162,7 @@ impl Run {
         instruments.map_err(|excess| excess.status())?;
         let (mut now_ns, bytes) = (now_ns, response.encoded_len() as u64);
         loop {
-            if self.held.is_cut() {
-                let text = "the client asked for more than its limits, and is to be disconnected for it";
-                return Err(Status::resource_exhausted(text).into());
-            }
+            self.stay()?;
             let Err(excess) = self.held.quota().charge_delivery(now_ns, response.updates, bytes) else {
                 return Ok(());
             };

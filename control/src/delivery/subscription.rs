@@ -146,6 +146,15 @@ impl Subscription {
         }
     }
 
+    /// What is in the log by now is told by its latest, if the mode promises no more: the client had to wait for its quota, and would
+    /// else be told what is older and older.
+    pub fn conflate(&mut self, now_ns: u64) {
+        let is_at_the_log = self.telling.is_none() && self.is_of_this_generation();
+        if self.plan.mode == DeliveryMode::Unspecified && !self.plan.is_paused && is_at_the_log {
+            self.pass_over(now_ns);
+        }
+    }
+
     /// Does the next piece of work at `now_ns` (`CLOCK_MONOTONIC`).
     pub fn step(&mut self, now_ns: u64) -> Step {
         if self.plan.is_paused {

@@ -4,6 +4,7 @@ mod audit;
 mod delivering;
 mod desk;
 mod latency;
+mod limited;
 mod methods;
 mod quotas;
 
