@@ -231,11 +231,11 @@ pub struct MetricsConfig {
     pub listen: SocketAddr,
 }
 
-/// What is made at run time: subscriptions, and the record of who did what.
+/// What is made at run time, and the record of who did what. In a group that elects in etcd all nodes have the same.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreConfig {
-    /// The folder in which it is kept, made if it is missing; without it, it is gone when the node ends.
+    /// The folder in which it is kept, made if it is missing; without it, it is gone when the node ends, but for what its group has.
     pub folder: Option<PathBuf>,
 }
 

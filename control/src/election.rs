@@ -18,6 +18,8 @@
 #[cfg(feature = "etcd")]
 mod campaign;
 #[cfg(feature = "etcd")]
+pub(crate) mod etcd;
+#[cfg(feature = "etcd")]
 mod store;
 
 use crate::config::EtcdConfig;

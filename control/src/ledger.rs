@@ -1,30 +1,52 @@
 //! The ledger: what is changed at run time passes it, with the record of who changed it.
 //!
 //! ```text
-//!  service ──► what is to change, made of what is so now ──► store: one transaction, on disk ──► followers ──► answer
+//!  service ──► what is to change, made of what is so now ─┬─────────────────► store: one transaction, on disk ──► followers ──► answer
+//!                                                         └► etcd ─► watch ─┘
 //! ```
 //!
 //! Changes are made one after the other. Whoever makes something of an object follows its kind: a follower is told all there are at the
 //! start, and every change after it is kept and before it is answered. So there is one way into effect, whoever changed it.
+//!
+//! In a group that elects its primary in etcd a change goes there first, and comes back to all nodes, this one too (`group`). While etcd
+//! is not reached nothing can be changed, and everything goes on as it is.
 
+#[cfg(feature = "etcd")]
+mod group;
+
+#[cfg(feature = "etcd")]
+use crate::config::EtcdConfig;
 use crate::proto::AuditRecord;
 use crate::store::{Change, Changes, Object, Store, StoreError};
 use prost::Message;
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::watch;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("nothing that the group shares can be changed now, and all goes on as it is: {0}")]
+    Unreachable(String),
+    #[error("it is not known whether the change was made: {0}; look at it, and make it again if it was not")]
+    Unknown(String),
+    #[error("another node changed {0:?} at the same time: read it again, and change that")]
+    Overtaken(String),
+    #[error("the ledger's thread: {0}")]
+    Thread(std::io::Error),
 }
 
 impl From<LedgerError> for Status {
     fn from(error: LedgerError) -> Status {
+        let text = error.to_string();
         match error {
-            LedgerError::Store(_) => Status::unavailable(error.to_string()),
+            LedgerError::Store(_) | LedgerError::Unreachable(_) => Status::unavailable(text),
+            LedgerError::Unknown(_) => Status::deadline_exceeded(text),
+            LedgerError::Overtaken(_) => Status::aborted(text),
+            LedgerError::Thread(_) => Status::internal(text),
         }
     }
 }
@@ -32,53 +54,100 @@ impl From<LedgerError> for Status {
 /// Is told what an object is from now on; `None` = it is gone.
 type Follower = Box<dyn Fn(&str, Option<&[u8]>) + Send + Sync>;
 
-pub struct Ledger {
+/// What is so, and who is told of it.
+struct Kept {
     store: Arc<Store>,
     node: String,
     followers: Vec<(Object, Follower)>,
+    latest: watch::Sender<u64>,
+    /// Of a group's objects, the revisions in etcd at which they are here; `None` = etcd was not read yet. Whoever has it sees objects
+    /// and revisions that belong together.
+    revisions: Mutex<Option<Revisions>>,
+}
+
+type Revisions = HashMap<(Object, String), i64>;
+
+/// A change that is asked of the group, if each object is at the revision beside it; 0 = it is not there.
+#[cfg_attr(not(feature = "etcd"), allow(dead_code, reason = "nobody takes it"))]
+struct Request {
+    changes: Vec<(Change, i64)>,
+    record: AuditRecord,
+    answer: oneshot::Sender<Result<u64, LedgerError>>,
+}
+
+pub struct Ledger {
+    kept: Arc<Kept>,
     /// One change at a time.
     changing: Mutex<()>,
-    latest: watch::Sender<u64>,
+    /// Where a group's changes are made; `None` = this node's are its own.
+    group: Option<mpsc::Sender<Request>>,
 }
 
 impl Ledger {
     /// `node` is the name under which changes are recorded.
     pub fn new(store: Arc<Store>, node: &str) -> Result<Ledger, StoreError> {
         let (latest, _) = watch::channel(store.last()?);
-        Ok(Ledger { store, node: node.to_owned(), followers: Vec::new(), changing: Mutex::default(), latest })
+        let revisions = Mutex::new(None);
+        let kept = Kept { store, node: node.to_owned(), followers: Vec::new(), latest, revisions };
+        Ok(Ledger { kept: Arc::new(kept), changing: Mutex::default(), group: None })
     }
 
     /// Tells `take` all objects of a kind at once, and from then on what one of them is now, `None` = it is gone. It must not call
-    /// the ledger.
+    /// the ledger. Nobody begins to follow once a group is shared with.
     pub fn follow<M: Message + Default>(
         &mut self,
         object: Object,
         take: impl Fn(&str, Option<M>) + Send + Sync + 'static,
     ) -> Result<(), StoreError> {
-        for (name, message) in self.store.all::<M>(object)? {
+        let kept =
+            Arc::get_mut(&mut self.kept).expect("whoever follows does so before a group is shared with");
+        for (name, message) in kept.store.all::<M>(object)? {
             take(&name, Some(message));
         }
         let decode = move |name: &str, bytes: Option<&[u8]>| match bytes.map(M::decode).transpose() {
             Ok(message) => take(name, message),
             Err(error) => tracing::error!("{object:?} {name:?} stays as it was: {error}"),
         };
-        self.followers.push((object, Box::new(decode)));
+        kept.followers.push((object, Box::new(decode)));
+        Ok(())
+    }
+
+    /// From now on what is changed is shared with the group, in a thread of its own that lives as long as the ledger.
+    #[cfg(feature = "etcd")]
+    pub fn share(&mut self, config: &EtcdConfig) -> Result<(), LedgerError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(LedgerError::Thread)?;
+        let (requests, requested) = mpsc::channel(1);
+        let group = group::Group::new(self.kept.clone(), config.clone(), requested);
+        let thread = std::thread::Builder::new().name("ledger".to_owned());
+        thread.spawn(move || runtime.block_on(group.live())).map_err(LedgerError::Thread)?;
+        self.group = Some(requests);
         Ok(())
     }
 
     /// Makes a change: `make` tells what changes and how that is recorded, by what is so at that moment, or refuses. Returns the
-    /// record's number; it is on disk then, and in effect. Waits for the disk.
+    /// record's number; it is on disk then, and in effect. Waits for the disk, and for the group.
     pub fn change<E: From<LedgerError>>(
         &self,
         make: impl FnOnce() -> Result<(Changes, AuditRecord), E>,
     ) -> Result<u64, E> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(group) = &self.group else {
+            let (changes, record) = make()?;
+            return Ok(self.kept.change(&changes, record)?);
+        };
+        let revisions = self.kept.revisions();
+        let not_read = || LedgerError::Unreachable("etcd was not read yet: is it running?".to_owned());
+        let known = revisions.as_ref().ok_or_else(not_read)?;
         let (changes, record) = make()?;
-        let record = AuditRecord { node: self.node.clone(), ..record };
-        let number = self.store.change(&changes, &record).map_err(LedgerError::from)?;
-        self.tell(&changes);
-        self.latest.send_replace(number);
-        Ok(number)
+        let at = |change: &Change| known.get(&(change.object, change.name.clone())).copied().unwrap_or(0);
+        let changes = changes.all().iter().map(|change| (change.clone(), at(change))).collect();
+        drop(revisions);
+        let record = AuditRecord { node: self.kept.node.clone(), ..record };
+        let (answer, answered) = oneshot::channel();
+        let gone = || LedgerError::Unknown("the ledger's thread has ended: the log says why".to_owned());
+        group.blocking_send(Request { changes, record, answer }).map_err(|_| gone())?;
+        Ok(answered.blocking_recv().map_err(|_| gone())??)
     }
 
     /// Records what is no change of an object.
@@ -96,7 +165,7 @@ impl Ledger {
 
     /// The number of the latest record, as it grows.
     pub fn latest(&self) -> watch::Receiver<u64> {
-        self.latest.subscribe()
+        self.kept.latest.subscribe()
     }
 
     /// As [`Store::audit`].
@@ -106,14 +175,60 @@ impl Ledger {
         newest_first: bool,
         max: usize,
     ) -> Result<Vec<AuditRecord>, LedgerError> {
-        Ok(self.store.audit(numbers, newest_first, max)?)
+        Ok(self.kept.store.audit(numbers, newest_first, max)?)
+    }
+}
+
+impl Kept {
+    fn revisions(&self) -> MutexGuard<'_, Option<Revisions>> {
+        self.revisions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, changes: &Changes) {
-        for Change { object, name, bytes } in changes.all() {
-            for (_, follower) in self.followers.iter().filter(|(of, _)| of == object) {
-                follower(name, bytes.as_deref());
-            }
+    /// Makes a change of this node's own.
+    fn change(&self, changes: &Changes, record: AuditRecord) -> Result<u64, LedgerError> {
+        let record = AuditRecord { node: self.node.clone(), ..record };
+        let number = self.store.change(changes, &record)?;
+        changes.all().iter().for_each(|change| self.tell(change));
+        self.latest.send_replace(number);
+        Ok(number)
+    }
+
+    /// Takes what the group has changed, each object with its revision (0 = it is gone), and the records of it by number. With the
+    /// history that they are of they are all that there is.
+    #[cfg(feature = "etcd")]
+    fn take_all(
+        &self,
+        changes: &[(Change, i64)],
+        records: &[(u64, Vec<u8>)],
+        history: Option<&str>,
+    ) -> Result<(), StoreError> {
+        if changes.is_empty() && records.is_empty() && history.is_none() {
+            return Ok(());
+        }
+        let mut revisions = self.revisions();
+        let fresh = self.store.keep(changes.iter().map(|(change, _)| change), records, history)?;
+        let known = revisions.get_or_insert_default();
+        if history.is_some() {
+            known.clear();
+        }
+        for (change, revision) in changes {
+            let key = (change.object, change.name.clone());
+            match change.bytes {
+                Some(_) => known.insert(key, *revision),
+                None => known.remove(&key),
+            };
+        }
+        fresh.into_iter().for_each(|change| self.tell(change));
+        drop(revisions);
+        if let Some(last) = records.iter().map(|(number, _)| *number).max() {
+            self.latest.send_replace(last);
+        }
+        Ok(())
+    }
+
+    fn tell(&self, Change { object, name, bytes }: &Change) {
+        for (_, follower) in self.followers.iter().filter(|(of, _)| of == object) {
+            follower(name, bytes.as_deref());
         }
     }
 }

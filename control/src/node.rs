@@ -6,7 +6,7 @@ use crate::connection::Connections;
 use crate::delayed::{DelayError, Delays};
 use crate::delivery::{Chunks, Delivery};
 use crate::latency;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerError};
 use crate::objective::Objectives;
 use crate::proto::{Objective, QuotaLimits};
 use crate::quota::{Limits, Quotas};
@@ -34,6 +34,8 @@ pub enum NodeError {
     Clients(#[from] ClientsError),
     #[error("[store] {0}")]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
 }
 
 /// A cache, and all that is the same whichever cache of the node is looked at.
@@ -123,6 +125,10 @@ impl Node {
         let mut ledger = Ledger::new(store, &config.node)?;
         follow_quotas(&mut ledger, quotas.clone(), access.clone())?;
         let subscriptions = Subscriptions::open(config.clone(), &mut ledger)?;
+        #[cfg(feature = "etcd")]
+        if let Some(etcd) = config.replica.as_ref().and_then(|replica| replica.etcd.as_ref()) {
+            ledger.share(etcd)?;
+        }
         let objectives = Arc::new(Objectives::new(&config.objectives));
         let judging = objectives.clone();
         settings.on_change("objectives", move |config| {

@@ -15,16 +15,27 @@ use std::path::{Path, PathBuf};
 const OBJECTS: TableDefinition<(u8, &str), &[u8]> = TableDefinition::new("objects");
 /// Number → audit record. Nothing here is ever changed or taken out.
 const AUDIT: TableDefinition<u64, &[u8]> = TableDefinition::new("audit");
+/// Of what history of a group the objects are, under an empty name.
+const HISTORY: TableDefinition<&str, &str> = TableDefinition::new("history");
 const FILE: &str = "tickplane.redb";
 
 /// What kind of thing is kept. The numbers are on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Object {
     Client = 1,
     Subscription = 2,
     Quota = 3,
     Setting = 4,
+}
+
+impl Object {
+    /// The kind of that number.
+    pub fn numbered(number: u8) -> Option<Object> {
+        [Object::Client, Object::Subscription, Object::Quota, Object::Setting]
+            .into_iter()
+            .find(|object| *object as u8 == number)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +103,7 @@ impl Store {
 
     fn with_tables(database: Database) -> Result<Store, StoreError> {
         let store = Store { database };
-        store.in_transaction(|_, _| Ok(()))?;
+        store.in_transaction(|_, _, _| Ok(()))?;
         Ok(store)
     }
 
@@ -118,20 +129,70 @@ impl Store {
     /// Makes the changes together with the record of them, and returns the record's number. They are on disk then.
     pub fn change(&self, changes: &Changes, record: &AuditRecord) -> Result<u64, StoreError> {
         let mut number = 0;
-        self.in_transaction(|objects, audit| {
-            for Change { object, name, bytes } in &changes.0 {
-                let key = (*object as u8, name.as_str());
-                let changed = match bytes {
-                    Some(bytes) => objects.insert(key, bytes.as_slice()),
-                    None => objects.remove(key),
-                };
-                changed.map_err(boxed)?;
-            }
+        self.in_transaction(|objects, audit, _| {
+            changes.0.iter().try_for_each(|change| write(objects, change))?;
             number = audit.last().map_err(boxed)?.map_or(1, |(last, _)| last.value() + 1);
             audit.insert(number, record.encode_to_vec().as_slice()).map_err(boxed)?;
             Ok(())
         })?;
         Ok(number)
+    }
+
+    /// All objects of all kinds, but of those that only a later version knows.
+    pub fn objects(&self) -> Result<Vec<Change>, StoreError> {
+        let read = || -> Result<Vec<Change>, Box<redb::Error>> {
+            let table = self.database.begin_read().map_err(boxed)?.open_table(OBJECTS).map_err(boxed)?;
+            let mut all = Vec::new();
+            for entry in table.iter().map_err(boxed)? {
+                let (key, value) = entry.map_err(boxed)?;
+                let (kind, name) = key.value();
+                if let Some(object) = Object::numbered(kind) {
+                    all.push(Change { object, name: name.to_owned(), bytes: Some(value.value().to_vec()) });
+                }
+            }
+            Ok(all)
+        };
+        Ok(read()?)
+    }
+
+    /// Of what history of a group the objects are; `None` = they are this node's alone.
+    pub fn history(&self) -> Result<Option<String>, StoreError> {
+        let read = || -> Result<Option<String>, Box<redb::Error>> {
+            let table = self.database.begin_read().map_err(boxed)?.open_table(HISTORY).map_err(boxed)?;
+            let history = table.get("").map_err(boxed)?;
+            Ok(history.map(|history| history.value().to_owned()))
+        };
+        Ok(read()?)
+    }
+
+    /// Keeps what a group has changed, the records of it by number, and, if it is given, the history that all is of from then on.
+    /// Returns those of the changes that change anything here.
+    pub fn keep<'c>(
+        &self,
+        changes: impl Iterator<Item = &'c Change>,
+        records: &[(u64, Vec<u8>)],
+        history: Option<&str>,
+    ) -> Result<Vec<&'c Change>, StoreError> {
+        let mut fresh = Vec::new();
+        self.in_transaction(|objects, audit, histories| {
+            for change in changes {
+                let (key, bytes) = ((change.object as u8, change.name.as_str()), change.bytes.as_deref());
+                let is_so = objects.get(key).map_err(boxed)?.as_ref().map(|known| known.value()) == bytes;
+                if is_so {
+                    continue;
+                }
+                write(objects, change)?;
+                fresh.push(change);
+            }
+            for (number, record) in records {
+                audit.insert(number, record.as_slice()).map_err(boxed)?;
+            }
+            if let Some(history) = history {
+                histories.insert("", history).map_err(boxed)?;
+            }
+            Ok(())
+        })?;
+        Ok(fresh)
     }
 
     /// The number of the last audit record; 0 = there is none.
@@ -174,14 +235,15 @@ impl Store {
 
     fn in_transaction(
         &self,
-        change: impl FnOnce(&mut Objects<'_>, &mut Audit<'_>) -> Result<(), Box<redb::Error>>,
+        change: impl FnOnce(&mut Objects<'_>, &mut Audit<'_>, &mut Histories<'_>) -> Result<(), Box<redb::Error>>,
     ) -> Result<(), StoreError> {
         let run = || -> Result<(), Box<redb::Error>> {
             let transaction = self.database.begin_write().map_err(boxed)?;
             {
                 let mut objects = transaction.open_table(OBJECTS).map_err(boxed)?;
                 let mut audit = transaction.open_table(AUDIT).map_err(boxed)?;
-                change(&mut objects, &mut audit)?;
+                let mut histories = transaction.open_table(HISTORY).map_err(boxed)?;
+                change(&mut objects, &mut audit, &mut histories)?;
             }
             transaction.commit().map_err(boxed)?;
             Ok(())
@@ -190,11 +252,21 @@ impl Store {
     }
 }
 
+fn write(objects: &mut Objects<'_>, change: &Change) -> Result<(), Box<redb::Error>> {
+    let key = (change.object as u8, change.name.as_str());
+    let changed = match &change.bytes {
+        Some(bytes) => objects.insert(key, bytes.as_slice()),
+        None => objects.remove(key),
+    };
+    changed.map(drop).map_err(boxed)
+}
+
 fn boxed(error: impl Into<redb::Error>) -> Box<redb::Error> {
     Box::new(error.into())
 }
 
 type Objects<'t> = redb::Table<'t, (u8, &'static str), &'static [u8]>;
+type Histories<'t> = redb::Table<'t, &'static str, &'static str>;
 type Audit<'t> = redb::Table<'t, u64, &'static [u8]>;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A node in etcd: looks who leads, stands for it, keeps its lease, and names its successor.
 
-use super::store::{ANSWER_MAX, Kept, Lease, Standing, Store};
+use super::etcd::ANSWER_MAX;
+use super::store::{Kept, Lease, Standing, Store};
 use super::{Candidacy, ElectionError, Leader, Leadership, Request, Wishes};
 use crate::config::EtcdConfig;
 use dataplane::time::{Clock, NS_PER_S};

@@ -1,5 +1,6 @@
 //! What etcd holds of a group: its keys, this node's lease, and the transactions that change them.
 
+use super::etcd::{self, answer, failed};
 use super::{ElectionError, Leader};
 use crate::config::EtcdConfig;
 use dataplane::time::{Clock, NS_PER_S};
@@ -8,11 +9,6 @@ use etcd_client::{
     Client, Compare, CompareOp, EventType, GetResponse, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse,
     WatchOptions, WatchResponse, WatchStream,
 };
-use std::time::Duration;
-use tokio::time::timeout;
-
-/// The longest that anything but a stream is waited for.
-pub const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// A lease of this node's. It counts from before it was asked for.
 pub struct Lease {
@@ -49,21 +45,6 @@ pub struct Store {
     group: String,
 }
 
-fn failed(endpoints: &str, error: &etcd_client::Error) -> ElectionError {
-    ElectionError::Etcd { endpoints: endpoints.to_owned(), cause: error.to_string() }
-}
-
-/// An answer of etcd's, in time.
-async fn answer<T>(
-    endpoints: &str,
-    asked: impl Future<Output = Result<T, etcd_client::Error>>,
-) -> Result<T, ElectionError> {
-    match timeout(ANSWER_MAX, asked).await {
-        Ok(answer) => answer.map_err(|error| failed(endpoints, &error)),
-        Err(_) => Err(ElectionError::Silent { endpoints: endpoints.to_owned() }),
-    }
-}
-
 fn found(response: &TxnOpResponse) -> &[KeyValue] {
     match response {
         TxnOpResponse::Get(response) => GetResponse::kvs(response),
@@ -73,13 +54,12 @@ fn found(response: &TxnOpResponse) -> &[KeyValue] {
 
 impl Store {
     pub async fn connect(config: &EtcdConfig) -> Result<Store, ElectionError> {
-        let endpoints = config.endpoints.join(", ");
-        let client = answer(&endpoints, Client::connect(&config.endpoints, None)).await?;
+        let (client, endpoints) = etcd::connect(config).await?;
         Ok(Store { client, endpoints, group: config.group.clone() })
     }
 
     fn key(&self, name: &str) -> String {
-        format!("tickplane/{}/{name}", self.group)
+        etcd::key(&self.group, name)
     }
 
     fn foreign(found: &KeyValue) -> ElectionError {
