@@ -30,7 +30,7 @@ impl Clients {
     /// One that is there.
     fn of(&self, name: &str) -> Result<Client, Status> {
         let clients = self.node.access.clients();
-        let unknown = || self.refusal(&ClientError::Unknown(name.chars().take(NAME_CHARS_SHOWN).collect()));
+        let unknown = || self.refusal(ClientError::Unknown(name.chars().take(NAME_CHARS_SHOWN).collect()));
         clients.get(name).map(|client| told(client)).ok_or_else(unknown)
     }
 
@@ -46,12 +46,13 @@ impl Clients {
         }
         let (node, caller) = (self.node.clone(), caller.clone());
         let changed = waited(move || node.access.change(&node.ledger, &caller, &name, change));
-        changed.await?.map_err(|error| self.refusal(&error))
+        changed.await?.map_err(|error| self.refusal(error))
     }
 
-    fn refusal(&self, error: &ClientError) -> Status {
+    fn refusal(&self, error: ClientError) -> Status {
         let text = error.to_string();
         match error {
+            ClientError::Ledger(error) => error.into(),
             ClientError::Unknown(_) => Status::not_found(text),
             ClientError::Taken(_)
             | ClientError::Clients(ClientsError::Shared { .. } | ClientsError::Twice(_)) => {
@@ -66,7 +67,7 @@ impl Clients {
             ClientError::TooMany => Status::resource_exhausted(text),
             ClientError::Revision { .. } => Status::aborted(text),
             ClientError::Malformed(_) | ClientError::TooLong(_) => Status::invalid_argument(text),
-            ClientError::Clients(_) | ClientError::Ledger(_) => Status::unavailable(text),
+            ClientError::Clients(_) => Status::unavailable(text),
         }
     }
 
