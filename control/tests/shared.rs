@@ -255,3 +255,31 @@ fn while_etcd_hangs_nobody_waits_long_and_in_the_end_all_have_the_same() {
     are_the_same(&[&nodes[0], &nodes[1]], 3);
     assert_eq!(quota(&nodes[0], "rob"), quota(&nodes[1], "rob"));
 }
+
+#[test]
+fn a_client_that_is_made_at_one_node_may_call_at_all_and_its_deletion_holds_at_all() {
+    let etcd = Etcd::start();
+    let rig = Rig::new(3);
+    let nodes: Vec<Node> = NAMES[..2].iter().map(|name| start(&rig, &etcd, name)).collect();
+    let made = |node: &Node, arguments: &[&str]| {
+        let arguments = [&["client", "create"], arguments, &["--json"]].concat();
+        wait_for(&format!("{arguments:?} is done"), || {
+            let output = node.client(&arguments);
+            let told: Value = serde_json::from_slice(&output.stdout).ok()?;
+            output.status.success().then(|| told["token"].as_str().unwrap().to_owned())
+        })
+    };
+    let admin = made(&nodes[0], &["ann", "--role", "admin"]);
+    let who =
+        |node: &Node, token: &str| node.client(&["client", "whoami", "--token", token]).status.success();
+    wait_for("the other node knows it", || who(&nodes[1], &admin).then_some(()));
+    assert!(
+        nodes[1].refuses(&["client", "list"]).contains("nobody said who calls"),
+        "nobody is anonymous any more"
+    );
+    let reader = made(&nodes[1], &["rob", "--role", "reader", "--token", &admin]);
+    wait_for("and the first knows the other's", || who(&nodes[0], &reader).then_some(()));
+    nodes[0].obeys(&["client", "delete", "rob", "--token", &admin]);
+    wait_for("it is nobody's token any more", || (!who(&nodes[1], &reader)).then_some(()));
+    assert!(!who(&nodes[0], &reader) && who(&nodes[1], &admin));
+}
