@@ -141,13 +141,15 @@ impl Access {
         Ok(())
     }
 
-    /// One is kept as this from now on, `None` = no more, whoever changed it.
-    pub(super) fn take_kept(&self, name: &str, kept: Option<KeptClient>) {
+    /// These are kept as they are here from now on, `None` = no more, whoever changed them.
+    pub(super) fn take_kept(&self, changed: Vec<(String, Option<KeptClient>)>) {
         let mut made_of = self.made_of();
-        match kept {
-            Some(kept) => made_of.kept.insert(name.to_owned(), kept),
-            None => made_of.kept.remove(name),
-        };
+        for (name, kept) in changed {
+            match kept {
+                Some(kept) => made_of.kept.insert(name, kept),
+                None => made_of.kept.remove(&name),
+            };
+        }
         if !made_of.is_complete {
             return;
         }

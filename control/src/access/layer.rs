@@ -63,7 +63,7 @@ impl Access {
             refusals: Refusals::default(),
         });
         let taking = access.clone();
-        ledger.follow(Object::Client, move |name, kept| taking.take_kept(name, kept))?;
+        ledger.follow(Object::Client, move |changed| taking.take_kept(changed))?;
         access.complete()?;
         Ok(access)
     }
