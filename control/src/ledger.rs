@@ -51,8 +51,8 @@ impl From<LedgerError> for Status {
     }
 }
 
-/// Is told what an object is from now on; `None` = it is gone.
-type Follower = Box<dyn Fn(&str, Option<&[u8]>) + Send + Sync>;
+/// Is told what objects of its kind are from now on.
+type Follower = Box<dyn Fn(&[&Change]) + Send + Sync>;
 
 /// What is so, and who is told of it.
 struct Kept {
@@ -92,21 +92,25 @@ impl Ledger {
         Ok(Ledger { kept: Arc::new(kept), changing: Mutex::default(), group: None })
     }
 
-    /// Tells `take` all objects of a kind at once, and from then on what one of them is now, `None` = it is gone. It must not call
-    /// the ledger. Nobody begins to follow once a group is shared with.
+    /// Tells `take` all objects of a kind at once, and from then on what those of them are that one change has changed, `None` = it is
+    /// gone. It must not call the ledger. Nobody begins to follow once a group is shared with.
     pub fn follow<M: Message + Default>(
         &mut self,
         object: Object,
-        take: impl Fn(&str, Option<M>) + Send + Sync + 'static,
+        take: impl Fn(Vec<(String, Option<M>)>) + Send + Sync + 'static,
     ) -> Result<(), StoreError> {
         let kept =
             Arc::get_mut(&mut self.kept).expect("whoever follows does so before a group is shared with");
-        for (name, message) in kept.store.all::<M>(object)? {
-            take(&name, Some(message));
-        }
-        let decode = move |name: &str, bytes: Option<&[u8]>| match bytes.map(M::decode).transpose() {
-            Ok(message) => take(name, message),
-            Err(error) => tracing::error!("{object:?} {name:?} stays as it was: {error}"),
+        take(kept.store.all(object)?.into_iter().map(|(name, message)| (name, Some(message))).collect());
+        let decode = move |changes: &[&Change]| {
+            let mut decoded = Vec::new();
+            for Change { name, bytes, .. } in changes {
+                match bytes.as_deref().map(M::decode).transpose() {
+                    Ok(message) => decoded.push((name.clone(), message)),
+                    Err(error) => tracing::error!("{object:?} {name:?} stays as it was: {error}"),
+                }
+            }
+            take(decoded);
         };
         kept.followers.push((object, Box::new(decode)));
         Ok(())
@@ -188,7 +192,7 @@ impl Kept {
     fn change(&self, changes: &Changes, record: AuditRecord) -> Result<u64, LedgerError> {
         let record = AuditRecord { node: self.node.clone(), ..record };
         let number = self.store.change(changes, &record)?;
-        changes.all().iter().for_each(|change| self.tell(change));
+        self.tell(&changes.all().iter().collect::<Vec<_>>());
         self.latest.send_replace(number);
         Ok(number)
     }
@@ -218,7 +222,7 @@ impl Kept {
                 None => known.remove(&key),
             };
         }
-        fresh.into_iter().for_each(|change| self.tell(change));
+        self.tell(&fresh);
         drop(revisions);
         if let Some(last) = records.iter().map(|(number, _)| *number).max() {
             self.latest.send_replace(last);
@@ -226,9 +230,13 @@ impl Kept {
         Ok(())
     }
 
-    fn tell(&self, Change { object, name, bytes }: &Change) {
-        for (_, follower) in self.followers.iter().filter(|(of, _)| of == object) {
-            follower(name, bytes.as_deref());
+    fn tell(&self, changes: &[&Change]) {
+        for (object, follower) in &self.followers {
+            let of_it: Vec<&Change> =
+                changes.iter().copied().filter(|change| change.object == *object).collect();
+            if !of_it.is_empty() {
+                follower(&of_it);
+            }
         }
     }
 }
@@ -286,12 +294,14 @@ mod tests {
         let mut ledger = Ledger::new(Arc::new(store), "node-a").unwrap();
         let seen = Seen::default();
         let taking = seen.clone();
-        let take = move |name: &str, limits: Option<QuotaLimits>| {
+        let take = move |changed: Vec<(String, Option<QuotaLimits>)>| {
             let mut seen = taking.lock().unwrap();
-            match limits {
-                Some(limits) => seen.insert(name.to_owned(), limits.requests_per_min.unwrap()),
-                None => seen.remove(name),
-            };
+            for (name, limits) in changed {
+                match limits {
+                    Some(limits) => seen.insert(name, limits.requests_per_min.unwrap()),
+                    None => seen.remove(&name),
+                };
+            }
         };
         ledger.follow(Object::Quota, take).unwrap();
         (ledger, seen)

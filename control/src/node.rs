@@ -267,16 +267,18 @@ impl Node {
 
 /// From now on clients have the limits of their own that the ledger has, whether they have called yet or not.
 fn follow_quotas(ledger: &mut Ledger, quotas: Arc<Quotas>, access: Arc<Access>) -> Result<(), StoreError> {
-    ledger.follow(Object::Quota, move |name, own: Option<QuotaLimits>| {
-        let own = own.map(|own| Limits::try_from(&own)).transpose();
+    let take = move |name: &str, own: Option<QuotaLimits>| {
+        let own = own.map(|own| Limits::try_from(&own)).transpose()?;
         let role = access.role_of(name).unwrap_or_default();
-        let set = own.map(|own| quotas.set(name, role, own, SystemClock.monotonic_ns()));
-        let error = match set {
-            Ok(Ok(_)) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error,
-        };
-        tracing::error!(client = name, "its own limits are kept, but do not hold: {error}");
+        let set = quotas.set(name, role, own, SystemClock.monotonic_ns());
+        set.map(drop).map_err(|error| error.to_string())
+    };
+    ledger.follow(Object::Quota, move |changed| {
+        for (name, own) in changed {
+            if let Err(error) = take(&name, own) {
+                tracing::error!(client = name, "its own limits are kept, but do not hold: {error}");
+            }
+        }
     })
 }
 

@@ -143,7 +143,9 @@ impl Subscriptions {
         let (events, _) = broadcast::channel(EVENTS_QUEUED);
         let known = Arc::new(Known { kept: Mutex::default(), events });
         let (taking, of) = (known.clone(), config.clone());
-        ledger.follow(Object::Subscription, move |id, object| taking.take(&of, id, object))?;
+        ledger.follow(Object::Subscription, move |changed| {
+            changed.into_iter().for_each(|(id, object)| taking.take(&of, &id, object));
+        })?;
         Ok(Subscriptions { config, known })
     }
 
