@@ -5,8 +5,18 @@ use std::path::PathBuf;
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files =
-        ["admin", "audit", "market_data", "subscription", "telemetry", "feeds", "node", "cluster", "quota"];
+    let files = [
+        "admin",
+        "audit",
+        "client",
+        "market_data",
+        "subscription",
+        "telemetry",
+        "feeds",
+        "node",
+        "cluster",
+        "quota",
+    ];
     let paths = files.map(|file| format!("proto/tickplane/v1/{file}.proto"));
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(&paths, ["proto"])?;

@@ -4,16 +4,20 @@
 //! enough for the method by a table, and the services find the [`Caller`] in the request's extensions.
 
 mod certificate;
+mod change;
 mod clients;
 mod guesses;
+mod kept;
 mod layer;
 mod method;
 mod standing;
 mod token;
 
+pub use change::{Change, ClientError};
 pub use clients::{Client, Clients, ClientsError};
+pub use kept::{asked, told};
 pub use layer::{Access, AccessLayer, Refusals};
-pub use standing::Standing;
+pub use standing::{FinalAnswer, Standing};
 pub use token::{Token, TokenHash};
 
 use crate::selection::Selection;

@@ -1,5 +1,5 @@
-//! The terminal clients: `get`, `watch`, `status`, `latency`, `verify`, `cluster`, `config`, `quota`, `audit`, and those that change
-//! a group.
+//! The terminal clients: `get`, `watch`, `status`, `latency`, `verify`, `cluster`, `config`, `client`, `quota`, `audit`, and those
+//! that change a group.
 
 pub mod audit;
 pub mod clients;

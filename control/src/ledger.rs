@@ -39,8 +39,8 @@ pub enum LedgerError {
     Thread(std::io::Error),
 }
 
-impl From<LedgerError> for Status {
-    fn from(error: LedgerError) -> Status {
+impl From<&LedgerError> for Status {
+    fn from(error: &LedgerError) -> Status {
         let text = error.to_string();
         match error {
             LedgerError::Store(_) | LedgerError::Unreachable(_) => Status::unavailable(text),
@@ -48,6 +48,12 @@ impl From<LedgerError> for Status {
             LedgerError::Overtaken(_) => Status::aborted(text),
             LedgerError::Thread(_) => Status::internal(text),
         }
+    }
+}
+
+impl From<LedgerError> for Status {
+    fn from(error: LedgerError) -> Status {
+        Status::from(&error)
     }
 }
 

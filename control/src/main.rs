@@ -110,7 +110,7 @@ fn run(command: Command) -> (&'static str, Result<ExitCode, String>) {
             let stop = stop::on_signals();
             ("audit", client::block_on(audit::run(&args, &stop)).map_err(text))
         }
-        Command::Client(args) => ("client", clients::run(&args).map_err(text)),
+        Command::Client(args) => ("client", client::block_on(clients::run(&args)).map_err(text)),
         Command::Cluster(args) => {
             let stop = stop::on_signals();
             ("cluster", client::block_on(cluster::run(&args, &stop)).map_err(text))

@@ -1,5 +1,6 @@
 //! `/metrics`: the same counters and latencies as Prometheus text.
 
+mod access;
 mod quotas;
 
 use crate::client::status::stage_name;
@@ -96,6 +97,7 @@ impl Collector for Metrics {
         self.encode_objectives(&mut encoder, node)?;
         self.encode_cluster(&mut encoder, node)?;
         quotas::encode(&mut encoder, node)?;
+        access::encode(&mut encoder, node)?;
         self.encode_latencies(&mut encoder, node)
     }
 }

@@ -117,12 +117,13 @@ impl Node {
             limiting.set_defaults(config.quota.clone(), SystemClock.monotonic_ns());
             Ok(())
         });
-        let access = Arc::new(Access::new(&config)?);
+        let access = Arc::new(Access::open(&config, store.clone())?);
         let admitting = access.clone();
         settings
             .on_change("clients", move |config| admitting.reload(config).map_err(|error| error.to_string()));
         let connections = Arc::new(Connections::new(config.grpc.connections_max));
         let mut ledger = Ledger::new(store, &config.node)?;
+        access.follow(&mut ledger)?;
         follow_quotas(&mut ledger, quotas.clone(), access.clone())?;
         let subscriptions = Subscriptions::open(config.clone(), &mut ledger)?;
         #[cfg(feature = "etcd")]

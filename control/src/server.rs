@@ -7,6 +7,7 @@ use crate::objective::HEALTH_PREFIX;
 use crate::proto::ObjectiveState;
 use crate::proto::admin_server::AdminServer;
 use crate::proto::audit_server::AuditServer;
+use crate::proto::clients_server::ClientsServer;
 use crate::proto::cluster_server::ClusterServer;
 use crate::proto::feeds_server::FeedsServer;
 use crate::proto::market_data_server::MarketDataServer;
@@ -122,6 +123,7 @@ pub async fn serve(
         .add_service(FeedsServer::new(service::feeds::Feeds::new(node.clone())))
         .add_service(AdminServer::new(service::admin::Admin::new(node.clone())))
         .add_service(AuditServer::new(service::audit::Audit::new(node.clone())))
+        .add_service(ClientsServer::new(service::clients::Clients::new(node.clone())))
         .add_service(ClusterServer::new(service::cluster::Cluster::new(node.clone())))
         .add_service(QuotasServer::new(service::quotas::Quotas::new(node.clone())))
         .add_service(NodeServer::new(service::node::NodeService::new(node.clone())));

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod audit;
+pub mod clients;
 pub mod cluster;
 pub mod feeds;
 pub mod market_data;
@@ -12,7 +13,7 @@ pub mod subscriptions;
 pub mod telemetry;
 mod watch;
 
-pub use rows::{condition, feed_reason, kind_of};
+pub use rows::{condition, feed_reason, kind_name, kind_named, kind_of};
 
 use tonic::Status;
 

@@ -255,3 +255,33 @@ fn while_etcd_hangs_nobody_waits_long_and_in_the_end_all_have_the_same() {
     are_the_same(&[&nodes[0], &nodes[1]], 3);
     assert_eq!(quota(&nodes[0], "rob"), quota(&nodes[1], "rob"));
 }
+
+#[test]
+fn a_client_that_is_made_at_one_node_may_call_another_until_it_is_deleted_at_a_third() {
+    let etcd = Etcd::start();
+    let rig = Rig::new(5);
+    let nodes: Vec<Node> = NAMES.iter().map(|name| start(&rig, &etcd, name)).collect();
+    // From the first client on everybody must say who calls, at each node.
+    let made = wait_for("the first client is made", || {
+        let output = nodes[0].client(&["client", "create", "ann", "--role", "admin", "--json"]);
+        output.status.success().then(|| serde_json::from_slice::<Value>(&output.stdout).unwrap())
+    });
+    let token = made["token"].as_str().unwrap();
+    for node in &nodes {
+        wait_for("nobody is anonymous any more", || {
+            let refused = node.client(&["quota", "get"]);
+            String::from_utf8_lossy(&refused.stderr).contains("Unauthenticated").then_some(())
+        });
+        node.obeys(&["quota", "get", "--token", token]);
+    }
+    nodes[1].obeys(&["client", "create", "rob", "--role", "reader", "--token", token]);
+    wait_for("the third knows him", || {
+        nodes[2].client(&["quota", "get", "rob", "--token", token]).status.success().then_some(())
+    });
+    nodes[2].obeys(&["client", "delete", "rob", "--token", token]);
+    let gone = |node: &Node| {
+        String::from_utf8_lossy(&node.client(&["client", "list", "--json", "--token", token]).stdout)
+            .contains("rob")
+    };
+    wait_for("he is gone everywhere", || (!nodes.iter().any(gone)).then_some(()));
+}

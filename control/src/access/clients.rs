@@ -1,10 +1,12 @@
-//! Who the clients are: those of the configuration, as it is now.
+//! Who the clients are: those of the configuration, and those that admins made, as they are now.
 
+use super::kept::{self, History};
 use super::{ANONYMOUS, Entitlement, Role, Standing, TokenHash};
 use crate::config::{ClientConfig, Config};
-use crate::proto::RowKind;
+use crate::proto::KeptClient;
 use crate::selection::Selection;
-use crate::service::kind_of;
+use crate::service::{kind_named, kind_of};
+use crate::store::StoreError;
 use dataplane::cache::tick::Kind;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,6 +19,13 @@ pub enum ClientsError {
     Client { name: String, cause: String },
     #[error("client `{name}` has the {what} of `{other}`: give each its own")]
     Shared { name: String, other: String, what: &'static str },
+    #[error(
+        "client `{0}` is in the configuration's file, and an admin has made one of that name: give that in the file another \
+         name, or take it out, and delete the other one by `tickplane client delete`"
+    )]
+    Twice(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// A client as it is until it is changed.
@@ -24,7 +33,10 @@ pub enum ClientsError {
 pub struct Client {
     /// What it was made of.
     pub made_of: ClientConfig,
-    pub entitlement: Arc<Entitlement>,
+    /// `None` = it is of the file, or of nobody.
+    pub history: Option<History>,
+    /// An error is why it can't call as the node is configured now.
+    pub entitlement: Result<Arc<Entitlement>, String>,
     pub standing: Standing,
     pub token: Option<TokenHash>,
     revoke: watch::Sender<bool>,
@@ -33,36 +45,42 @@ pub struct Client {
 impl ClientConfig {
     /// What of the configured feeds it may see.
     pub fn rows(&self, config: &Config) -> Result<Selection, String> {
-        let kind = |name: &String| {
-            let known =
-                RowKind::from_str_name(&format!("ROW_KIND_{}", name.to_uppercase())).and_then(kind_of);
-            known.ok_or_else(|| {
-                format!("kinds: there is no {name:?}: there is quote, trade, status, definition, implied_quote, contract")
-            })
-        };
-        let kinds: Vec<Kind> = self.kinds.iter().map(kind).collect::<Result<_, _>>()?;
+        let kind = |name: &String| kind_named(name).map_err(|error| format!("kinds: {error}"));
+        let kinds: Result<Vec<_>, String> = self.kinds.iter().map(kind).collect();
+        let kinds: Vec<Kind> = kinds?.into_iter().filter_map(kind_of).collect();
         Selection::new(config, &self.venues, &self.feeds, &self.patterns, &kinds)
             .map_err(|error| error.to_string())
     }
 }
 
 impl Client {
-    pub fn new(
-        made_of: ClientConfig,
-        token: Option<TokenHash>,
-        config: &Config,
-    ) -> Result<Client, ClientsError> {
-        let rows = made_of
-            .check(config)
-            .and_then(|()| made_of.rows(config))
-            .map_err(|cause| ClientsError::Client { name: made_of.name.clone(), cause })?;
-        let entitlement = Entitlement { rows, delay: Duration::from_millis(made_of.delay_ms) };
-        Ok(Client::of(made_of, token, entitlement))
+    pub fn new(made_of: ClientConfig, history: Option<History>, config: &Config, before: &Clients) -> Client {
+        let delay = Duration::from_millis(made_of.delay_ms);
+        let rows = made_of.check(config).and_then(|()| made_of.rows(config));
+        let entitlement = rows.map(|rows| Arc::new(Entitlement { rows, delay }));
+        Client::of(made_of, history, entitlement, before)
     }
 
-    fn of(made_of: ClientConfig, token: Option<TokenHash>, entitlement: Entitlement) -> Client {
-        let (revoke, standing) = Standing::new();
-        Client { made_of, entitlement: Arc::new(entitlement), standing, token, revoke }
+    /// Whoever calls without saying who it is.
+    fn anonymous(before: &Clients) -> Client {
+        let made_of =
+            ClientConfig { name: ANONYMOUS.to_owned(), role: Role::Admin, ..ClientConfig::default() };
+        Client::of(made_of, None, Ok(Arc::new(Entitlement::everything())), before)
+    }
+
+    /// One that is made of the same as it was `before` goes on.
+    fn of(
+        made_of: ClientConfig,
+        history: Option<History>,
+        entitlement: Result<Arc<Entitlement>, String>,
+        before: &Clients,
+    ) -> Client {
+        let token = made_of.token_sha256.as_ref().and_then(|hash| hash.parse().ok());
+        let (revoke, standing) = match before.get(&made_of.name) {
+            Some(old) if old.made_of == made_of => (old.revoke.clone(), old.standing.clone()),
+            _ => Standing::new(),
+        };
+        Client { made_of, history, entitlement, standing, token, revoke }
     }
 
     pub fn name(&self) -> &str {
@@ -79,77 +97,68 @@ impl Client {
     }
 }
 
-/// All of them at one time; another configuration makes another of it.
-#[derive(Clone, Debug, Default)]
+/// All of them at one time; whatever changes makes another of it.
+#[derive(Debug, Default)]
 pub struct Clients {
     by_name: BTreeMap<String, Arc<Client>>,
     by_certificate: HashMap<String, Arc<Client>>,
     by_token: HashMap<u64, Arc<Client>>,
-    anonymous: Option<Arc<Client>>,
 }
 
 impl Clients {
-    /// Those of the file.
-    pub fn of(config: &Config) -> Result<Clients, ClientsError> {
+    /// Those of the file, and those that are kept; whoever calls, if there is none of them, and the configuration lets it.
+    pub fn of(
+        config: &Config,
+        kept: &BTreeMap<String, KeptClient>,
+        before: &Clients,
+    ) -> Result<Clients, ClientsError> {
         let mut clients = Clients::default();
         for made_of in &config.clients {
-            let token = made_of.token_sha256.as_ref().map(|hash| hash.parse().expect("it was checked"));
-            let client = Client::new(made_of.clone(), token, config)?;
-            clients.check(&client)?;
-            clients.put(Arc::new(client));
+            let client = Client::new(made_of.clone(), None, config, before);
+            if let Err(cause) = &client.entitlement {
+                return Err(ClientsError::Client { name: made_of.name.clone(), cause: cause.clone() });
+            }
+            clients.add(client)?;
         }
-        if config.is_anonymous() {
-            let anonymous =
-                ClientConfig { name: ANONYMOUS.to_owned(), role: Role::Admin, ..ClientConfig::default() };
-            clients.anonymous = Some(Arc::new(Client::of(anonymous, None, Entitlement::everything())));
+        for (name, kept) in kept {
+            let read = kept::read(kept);
+            let (made_of, history) =
+                read.map_err(|cause| ClientsError::Client { name: name.clone(), cause })?;
+            clients.add(Client::new(made_of, Some(history), config, before))?;
+        }
+        if config.is_anonymous() && kept.is_empty() {
+            clients.add(Client::anonymous(before))?;
         }
         Ok(clients)
     }
 
-    /// Takes those of `before` that are made of the same into the places of their likes, so that what they have open goes on, and
-    /// returns the others of `before`.
-    pub fn keep(&mut self, before: &Clients) -> Vec<Arc<Client>> {
-        let mut gone = Vec::new();
-        for old in before.by_name.values().chain(&before.anonymous) {
-            let is_anonymous = old.name() == ANONYMOUS;
-            let place = if is_anonymous { self.anonymous.as_ref() } else { self.by_name.get(old.name()) };
-            match place {
-                Some(new) if new.made_of == old.made_of && is_anonymous => self.anonymous = Some(old.clone()),
-                Some(new) if new.made_of == old.made_of => self.put(old.clone()),
-                _ => gone.push(old.clone()),
-            }
-        }
-        gone
-    }
-
-    /// Adds a client, or puts it in the place of the one of that name, which has the same token and certificate.
-    fn put(&mut self, client: Arc<Client>) {
-        if let Some(hash) = client.token {
-            self.by_token.insert(hash.key(), client.clone());
-        }
-        if let Some(certificate) = client.made_of.certificate.clone() {
-            self.by_certificate.insert(certificate, client.clone());
-        }
-        self.by_name.insert(client.name().to_owned(), client);
+    /// Those of `before` that are not as they were any more.
+    pub fn gone<'b>(&'b self, before: &'b Clients) -> impl Iterator<Item = &'b Arc<Client>> {
+        let goes_on = |old: &Client| self.get(old.name()).is_some_and(|new| new.made_of == old.made_of);
+        before.all().filter(move |old| !goes_on(old))
     }
 
     /// Refuses a client that has something of another's.
-    fn check(&self, client: &Client) -> Result<(), ClientsError> {
-        let (token, certificate) = (client.token, &client.made_of.certificate);
-        let by_token = token.and_then(|hash| self.by_token.get(&hash.key())).map(|other| (other, "token"));
-        let by_certificate = certificate.as_ref().and_then(|name| self.by_certificate.get(name));
-        match by_token.or(by_certificate.map(|other| (other, "certificate"))) {
-            None => Ok(()),
-            Some((other, what)) => {
-                let (name, other) = (client.name().to_owned(), other.name().to_owned());
-                Err(ClientsError::Shared { name, other, what })
-            }
+    fn add(&mut self, client: Client) -> Result<(), ClientsError> {
+        let name = client.name().to_owned();
+        if self.by_name.contains_key(&name) {
+            return Err(ClientsError::Twice(name));
         }
+        let client = Arc::new(client);
+        let by_token = client.token.and_then(|hash| self.by_token.insert(hash.key(), client.clone()));
+        let certificate = client.made_of.certificate.clone();
+        let by_certificate = certificate.and_then(|name| self.by_certificate.insert(name, client.clone()));
+        let shared = by_token.map(|other| (other, "token"));
+        if let Some((other, what)) = shared.or(by_certificate.map(|other| (other, "certificate"))) {
+            return Err(ClientsError::Shared { name, other: other.name().to_owned(), what });
+        }
+        self.by_name.insert(name, client);
+        Ok(())
     }
 
     /// Who calls without showing anything; `None` = nobody may.
     pub fn anonymous(&self) -> Option<&Arc<Client>> {
-        self.anonymous.as_ref()
+        self.get(ANONYMOUS)
     }
 
     pub fn get(&self, name: &str) -> Option<&Arc<Client>> {

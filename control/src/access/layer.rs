@@ -1,9 +1,10 @@
 //! The layer that every call passes: who calls, may it, and how much of it.
 
 use super::guesses::Guesses;
-use super::standing::Standings;
+use super::standing::{FinalAnswer, Standings};
 use super::{Caller, Client, Clients, ClientsError, Role, certificate, method};
 use crate::config::Config;
+use crate::store::Store;
 use dataplane::counters::Counter;
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
@@ -23,26 +24,34 @@ use tower::{Layer, Service};
 pub struct Refusals {
     /// Nobody knows who called.
     pub unauthenticated: Counter,
-    /// Its source had tried too often.
+    /// Nobody knows who called, and its source has tried too often.
     pub guesses: Counter,
-    /// Its role is not enough.
+    /// It may not: its role is not enough, or it can't call as the node is configured.
     pub denied: Counter,
 }
 
 /// Who may call, and who was refused.
 pub struct Access {
-    clients: RwLock<Arc<Clients>>,
+    /// As it was read last. Clients change one at a time: whoever makes others of them holds it.
+    pub(super) config: Mutex<Config>,
+    pub(super) store: Arc<Store>,
+    pub(super) clients: RwLock<Arc<Clients>>,
     guesses: Mutex<Guesses>,
     pub refusals: Refusals,
 }
 
 impl Access {
-    pub fn new(config: &Config) -> Result<Access, ClientsError> {
-        Ok(Access {
-            clients: RwLock::new(Arc::new(Clients::of(config)?)),
+    /// The clients of the configuration, and those that the store has.
+    pub fn open(config: &Config, store: Arc<Store>) -> Result<Access, ClientsError> {
+        let access = Access {
+            config: Mutex::new(config.clone()),
+            store,
+            clients: RwLock::default(),
             guesses: Mutex::default(),
             refusals: Refusals::default(),
-        })
+        };
+        access.take_stored()?;
+        Ok(access)
     }
 
     /// All clients, as they are now.
@@ -55,18 +64,6 @@ impl Access {
         let clients = self.clients();
         let anonymous = clients.anonymous().filter(|anonymous| anonymous.name() == name);
         clients.get(name).or(anonymous).map(|client| client.role())
-    }
-
-    /// From the next call on the clients are those of another configuration. What is open of those who are not as they were
-    /// ends.
-    pub fn reload(&self, config: &Config) -> Result<(), ClientsError> {
-        let mut fresh = Clients::of(config)?;
-        let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
-        let gone = fresh.keep(&clients);
-        *clients = Arc::new(fresh);
-        drop(clients);
-        gone.iter().for_each(|client| client.revoke());
-        Ok(())
     }
 
     /// The caller of a method, and whether it may; `None` = nobody has to say who calls.
@@ -100,23 +97,24 @@ impl Access {
         if let Some(value) = headers.get(AUTHORIZATION) {
             let token = value.to_str().ok().and_then(bearer);
             let found = token.and_then(|token| clients.by_token(token));
-            return found
-                .map(|client| caller(client, from))
-                .ok_or_else(|| self.guessed(from, token.is_some()));
+            return match found {
+                Some(client) => self.caller(client, from),
+                None => Err(self.guessed(from, token.is_some())),
+            };
         }
         if let Some(der) = certificate {
             let name = certificate::name(der).unwrap_or_default();
-            let found = clients.by_certificate(&name);
-            return found.map(|client| caller(client, from)).ok_or_else(|| {
-                self.refusals.unauthenticated.add(1);
-                let name: String = name.chars().take(64).collect();
-                Box::new(Status::unauthenticated(format!(
-                    "no client has the certificate of {name:?}: give one that name as its certificate, or show a token"
-                )))
-            });
+            if let Some(client) = clients.by_certificate(&name) {
+                return self.caller(client, from);
+            }
+            self.refusals.unauthenticated.add(1);
+            let name: String = name.chars().take(64).collect();
+            return Err(Box::new(Status::unauthenticated(format!(
+                "no client has the certificate of {name:?}: give one that name as its certificate, or show a token"
+            ))));
         }
         if let Some(anonymous) = clients.anonymous() {
-            return Ok(caller(anonymous, from));
+            return self.caller(anonymous, from);
         }
         self.refusals.unauthenticated.add(1);
         Err(Box::new(Status::unauthenticated(
@@ -124,12 +122,26 @@ impl Access {
         )))
     }
 
+    fn caller(&self, client: &Client, from: Option<SocketAddr>) -> Result<Caller, Box<Status>> {
+        let entitlement = client.entitlement.clone().map_err(|cause| {
+            self.refusals.denied.add(1);
+            let name = client.name();
+            Box::new(Status::failed_precondition(format!(
+                "client {name} can't call as the node is configured now: {cause}: an admin can update it"
+            )))
+        })?;
+        let (name, standing) = (client.name().to_owned(), client.standing.clone());
+        Ok(Caller { name, role: client.role(), entitlement, from, standing })
+    }
+
     /// What whoever shows a wrong token is told.
     fn guessed(&self, from: Option<SocketAddr>, is_bearer: bool) -> Box<Status> {
-        self.refusals.unauthenticated.add(1);
         let source = from.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| from.ip());
         let now_ns = SystemClock.monotonic_ns();
         let tried = self.guesses.lock().unwrap_or_else(PoisonError::into_inner).failed(source, now_ns);
+        if tried.is_ok() {
+            self.refusals.unauthenticated.add(1);
+        }
         Box::new(match tried {
             Err(wait_ns) => {
                 self.refusals.guesses.add(1);
@@ -143,16 +155,6 @@ impl Access {
             ),
             Ok(()) => Status::unauthenticated("authorization: give it as `Bearer TOKEN`"),
         })
-    }
-}
-
-fn caller(client: &Arc<Client>, from: Option<SocketAddr>) -> Caller {
-    Caller {
-        name: client.name().to_owned(),
-        role: client.role(),
-        entitlement: client.entitlement.clone(),
-        from,
-        standing: client.standing.clone(),
     }
 }
 
@@ -220,8 +222,13 @@ where
                 let (name, standing) = (caller.name.clone(), caller.standing.clone());
                 request.extensions_mut().insert(caller);
                 let answered = self.inner.call(request);
-                let stands = |body| Body::new(Standings::new(body, name, standing));
-                Box::pin(async move { Ok(answered.await?.map(stands)) })
+                Box::pin(async move {
+                    let answer = answered.await?;
+                    match answer.extensions().get::<FinalAnswer>() {
+                        Some(_) => Ok(answer),
+                        None => Ok(answer.map(|body| Body::new(Standings::new(body, name, standing)))),
+                    }
+                })
             }
             Err(status) => Box::pin(std::future::ready(Ok(status.into_http()))),
         }

@@ -3,7 +3,7 @@
 use super::Role;
 
 /// `None` = nobody has to say who they are. A method that is not here is for admins.
-const NEEDS: [(&str, Option<Role>); 35] = [
+const NEEDS: [(&str, Option<Role>); 42] = [
     ("/tickplane.v1.MarketData/Get", Some(Role::Reader)),
     ("/tickplane.v1.MarketData/List", Some(Role::Reader)),
     ("/tickplane.v1.MarketData/Subscribe", Some(Role::Reader)),
@@ -21,6 +21,13 @@ const NEEDS: [(&str, Option<Role>); 35] = [
     ("/tickplane.v1.Admin/Apply", Some(Role::Admin)),
     ("/tickplane.v1.Audit/List", Some(Role::Admin)),
     ("/tickplane.v1.Audit/Watch", Some(Role::Admin)),
+    ("/tickplane.v1.Clients/Create", Some(Role::Admin)),
+    ("/tickplane.v1.Clients/Update", Some(Role::Admin)),
+    ("/tickplane.v1.Clients/Delete", Some(Role::Admin)),
+    ("/tickplane.v1.Clients/RenewToken", Some(Role::Admin)),
+    ("/tickplane.v1.Clients/Get", Some(Role::Admin)),
+    ("/tickplane.v1.Clients/List", Some(Role::Admin)),
+    ("/tickplane.v1.Clients/WhoAmI", Some(Role::Reader)),
     // A reader's own; the service refuses it what is another one's.
     ("/tickplane.v1.Subscriptions/Create", Some(Role::Reader)),
     ("/tickplane.v1.Subscriptions/Update", Some(Role::Reader)),

@@ -4,10 +4,10 @@ use http_body::{Frame, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::watch;
-use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Bytes;
 use tonic::codegen::http::HeaderMap;
+use tonic::{Response, Status};
 
 /// True once the client was deleted, or its role, what it may see, or its token changed. Cheap to look at.
 #[derive(Clone, Debug)]
@@ -20,11 +20,28 @@ impl Standing {
         (sender, Standing(receiver))
     }
 
+    /// Whether it was ended.
+    pub fn is_over(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Until it is ended; never, if nobody can end it any more.
     async fn revoked(mut self) {
         if self.0.wait_for(|revoked| *revoked).await.is_err() {
             std::future::pending().await
         }
+    }
+}
+
+/// In the extensions of a response: it is told to whoever asked, even if what was asked for made another of that client.
+#[derive(Clone, Copy, Debug)]
+pub struct FinalAnswer;
+
+impl FinalAnswer {
+    pub fn of<T>(message: T) -> Response<T> {
+        let mut response = Response::new(message);
+        response.extensions_mut().insert(FinalAnswer);
+        response
     }
 }
 
@@ -65,7 +82,7 @@ impl http_body::Body for Standings {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        if *this.standing.0.borrow() {
+        if this.standing.is_over() {
             return Poll::Ready(Some(this.end().map(Frame::trailers)));
         }
         if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {

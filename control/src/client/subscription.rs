@@ -7,6 +7,7 @@ use crate::proto::{
     BehindPolicy, CreateSubscriptionRequest, DeliveryMode, ListSubscriptionsRequest, ManagedSubscription,
     RowKind, StreamSubscriptionRequest, SubscriptionPlan, SubscriptionRequest, UpdateSubscriptionRequest,
 };
+use crate::service::{kind_name, kind_named};
 use crate::stop;
 use serde_json::{Value, json};
 use std::io::{BufWriter, Write, stdout};
@@ -134,7 +135,7 @@ pub struct PlanArgs {
     pub feeds: Vec<String>,
 
     /// quote, trade, status, definition, implied_quote or contract [default: all]
-    #[arg(long = "kind", value_name = "KIND", value_parser = kind)]
+    #[arg(long = "kind", value_name = "KIND", value_parser = kind_named)]
     pub kinds: Vec<RowKind>,
 
     /// What is delivered
@@ -148,13 +149,6 @@ pub struct PlanArgs {
     /// How often a row that is conflated is told at most
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub max_updates_per_s: u32,
-}
-
-fn kind(text: &str) -> Result<RowKind, String> {
-    let name = format!("ROW_KIND_{}", text.to_uppercase());
-    RowKind::from_str_name(&name).filter(|kind| *kind != RowKind::Unspecified).ok_or_else(|| {
-        format!("no kind {text:?}: one of quote, trade, status, definition, implied_quote, contract")
-    })
 }
 
 impl From<PlanArgs> for SubscriptionPlan {
@@ -259,7 +253,7 @@ fn mode_name(plan: &SubscriptionPlan) -> String {
 }
 
 fn kind_names(plan: &SubscriptionPlan) -> Vec<String> {
-    plan.kinds().map(|kind| kind.as_str_name().trim_start_matches("ROW_KIND_").to_lowercase()).collect()
+    plan.kinds().map(kind_name).collect()
 }
 
 fn text(subscription: &ManagedSubscription) -> String {

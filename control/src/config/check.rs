@@ -29,6 +29,7 @@ pub(super) fn with_nearest_key(error: &toml::de::Error) -> String {
 pub(super) fn check_name(what: &str, name: &str) -> Result<(), String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(allowed) || name.starts_with('.') {
+        let name: String = name.chars().take(NAME_BYTES_MAX).collect();
         return Err(format!(
             "{what} `{name}`: use 1 to {NAME_BYTES_MAX} letters, digits, `-`, `_` or `.`, the first no `.`"
         ));

@@ -42,7 +42,8 @@ pub struct GrpcTlsConfig {
     pub client_ca: Option<PathBuf>,
 }
 
-/// A client. Those of the file can change while the node runs: change the file, and send SIGHUP, or `tickplane config apply`.
+/// A client. Those of the file can change while the node runs: change the file, and send SIGHUP, or `tickplane config apply`;
+/// others are made by `tickplane client create`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientConfig {
@@ -69,7 +70,7 @@ pub struct ClientConfig {
 }
 
 impl Config {
-    /// Whether whoever reaches the port may do everything, and need not say who it is.
+    /// Whether whoever reaches the port may do everything, and need not say who it is, until an admin makes the first client.
     pub fn is_anonymous(&self) -> bool {
         self.grpc.listen.ip().is_loopback() && self.grpc.tls.is_none() && self.clients.is_empty()
     }
@@ -98,27 +99,8 @@ impl Config {
 
     fn check_clients(&self) -> Result<(), String> {
         check_unique("[[clients]]", self.clients.iter().map(|client| client.name.as_str()))?;
-        let takes_certificates = self.grpc.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         for client in &self.clients {
-            let name = &client.name;
-            if let Some(hash) = &client.token_sha256 {
-                let parsed = hash.parse::<TokenHash>();
-                parsed.map_err(|error| format!("[[clients]] `{name}`: token_sha256: {error}"))?;
-            }
-            match &client.certificate {
-                None if client.token_sha256.is_none() => {
-                    return Err(format!(
-                        "[[clients]] `{name}`: how is it known? give token_sha256 (by `tickplane client hash`) or certificate"
-                    ));
-                }
-                Some(_) if !takes_certificates => {
-                    return Err(format!(
-                        "[[clients]] `{name}`: certificate: none is asked for without [grpc.tls] client_ca: name there who signs them"
-                    ));
-                }
-                _ => {}
-            }
-            client.check(self).map_err(|error| format!("[[clients]] `{name}`: {error}"))?;
+            client.check(self).map_err(|error| format!("[[clients]] `{}`: {error}", client.name))?;
         }
         Ok(())
     }
@@ -131,11 +113,28 @@ impl ClientConfig {
         if self.name == crate::access::ANONYMOUS {
             return Err(format!("`{}` is whoever does not say who it is: choose another name", self.name));
         }
+        if let Some(hash) = &self.token_sha256 {
+            hash.parse::<TokenHash>().map_err(|error| format!("token_sha256: {error}"))?;
+        }
+        let takes_certificates = config.grpc.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         let is_name = |name: &String| {
             (1..=CERTIFICATE_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
         };
-        if self.certificate.as_ref().is_some_and(|name| !is_name(name)) {
-            return Err(format!("certificate: give the name in it, of 1 to {CERTIFICATE_BYTES_MAX} bytes"));
+        match &self.certificate {
+            None if self.token_sha256.is_none() => {
+                return Err("how is it known? give token_sha256 (by `tickplane client hash`) or certificate"
+                    .to_owned());
+            }
+            Some(name) if !is_name(name) => {
+                return Err(format!(
+                    "certificate: give the name in it, of 1 to {CERTIFICATE_BYTES_MAX} bytes"
+                ));
+            }
+            Some(_) if !takes_certificates => {
+                let cure = "name there who signs them";
+                return Err(format!("certificate: none is asked for without [grpc.tls] client_ca: {cure}"));
+            }
+            _ => {}
         }
         let most_ms = DELAY_MAX.as_millis() as u64;
         if self.delay_ms > most_ms {

@@ -148,6 +148,20 @@ pub fn kind_of(kind: RowKind) -> Option<Kind> {
     }
 }
 
+/// quote, trade, status, …
+pub fn kind_name(kind: RowKind) -> String {
+    kind.as_str_name().trim_start_matches("ROW_KIND_").to_lowercase()
+}
+
+/// The kind of that name; an error tells those that there are.
+pub fn kind_named(name: &str) -> Result<RowKind, String> {
+    let known = RowKind::from_str_name(&format!("ROW_KIND_{}", name.to_uppercase()));
+    known.filter(|kind| *kind != RowKind::Unspecified).ok_or_else(|| {
+        let name: String = name.chars().take(64).collect();
+        format!("no kind {name:?}: one of quote, trade, status, definition, implied_quote, contract")
+    })
+}
+
 /// All rows of an instrument that are there, by kind.
 pub fn rows(node: &Node, instrument: u32, now_ns: u64) -> [Option<Row>; Kind::ROWS] {
     let reader = &node.reader;

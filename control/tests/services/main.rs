@@ -7,6 +7,7 @@ mod latency;
 mod limited;
 mod methods;
 mod quotas;
+mod refusals;
 
 use control::proto::feeds_client::FeedsClient;
 use control::proto::node_client::NodeClient;

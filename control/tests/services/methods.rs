@@ -37,7 +37,7 @@ const fn case(path: &'static str, request: &'static str, needs: Role, code: Code
     Case { path, request, needs, code, shows }
 }
 
-/// In an order in which each can be done: a subscription is made before it is changed, and deleted last.
+/// In an order in which each can be done: what is made is changed after that, and deleted last.
 const CASES: &[Case] = &[
     case("MarketData/Get", r#"{"symbols": ["HIDDEN"]}"#, Role::Reader, Code::Ok, true),
     case("MarketData/List", r#"{"pattern": "*"}"#, Role::Reader, Code::Ok, true),
@@ -56,6 +56,13 @@ const CASES: &[Case] = &[
     case("Admin/GetConfig", "{}", Role::Admin, Code::Ok, false),
     // There is no such key.
     case("Admin/Apply", r#"{"toml": "nix = 1"}"#, Role::Admin, Code::InvalidArgument, false),
+    case("Clients/Create", r#"{"name": "c", "role": "CLIENT_ROLE_READER"}"#, Role::Admin, Code::Ok, false),
+    case("Clients/Update", r#"{"name": "c", "role": "CLIENT_ROLE_OPERATOR"}"#, Role::Admin, Code::Ok, false),
+    case("Clients/RenewToken", r#"{"name": "c"}"#, Role::Admin, Code::Ok, false),
+    case("Clients/Get", r#"{"name": "c"}"#, Role::Admin, Code::Ok, false),
+    case("Clients/List", "{}", Role::Admin, Code::Ok, false),
+    case("Clients/WhoAmI", "{}", Role::Reader, Code::Ok, false),
+    case("Clients/Delete", r#"{"name": "c"}"#, Role::Admin, Code::Ok, false),
     case("Quotas/Get", "{}", Role::Reader, Code::Ok, false),
     case("Quotas/List", "{}", Role::Operator, Code::Ok, false),
     case("Quotas/Set", r#"{"name": "rob", "limits": {}}"#, Role::Operator, Code::Ok, false),

@@ -1,6 +1,11 @@
 //! Who may do what, with real clients over real TLS at a node in a process of its own.
 
+mod clients;
+mod crash;
+mod first;
+#[path = "../process/mod.rs"]
 mod process;
+mod rig;
 
 use control::client::{Connection, ServerArgs};
 use control::proto::cluster_client::ClusterClient;
@@ -12,91 +17,13 @@ use control::proto::{
     FeedsListRequest, GetLatencyRequest, GetRequest, HandOverRequest, Instrument, ListRequest,
     ListSubscriptionsRequest, Scope, SubscribeRequest, scope,
 };
-use process::{Process, field, start_node, tickplane};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use serde_json::Value;
-use std::path::PathBuf;
+use process::{Process, tickplane};
+use rig::Rig;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
-
-/// A node with TLS, an admin by certificate, and readers by token.
-struct Rig {
-    folder: tempfile::TempDir,
-    node: Process,
-    server: String,
-    reader: String,
-    narrow: String,
-    /// Of a client that sees everything late.
-    late: String,
-    group: String,
-}
-
-fn token() -> (String, String) {
-    let output = tickplane().args(["client", "hash", "--json"]).output().unwrap();
-    let made: Value = serde_json::from_slice(&output.stdout).unwrap();
-    (made["token"].as_str().unwrap().to_owned(), made["token_sha256"].as_str().unwrap().to_owned())
-}
-
-impl Rig {
-    fn start() -> Rig {
-        let folder = tempfile::tempdir().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let file = |name: &str| folder.path().join(name);
-        std::fs::write(file("ca.pem"), ca.pem()).unwrap();
-        for name in ["localhost", "ann.example", "stranger.example"] {
-            let key = KeyPair::generate().unwrap();
-            let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-            let certificate = params.signed_by(&key, &ca).unwrap();
-            std::fs::write(file(&format!("{name}.pem")), certificate.pem()).unwrap();
-            std::fs::write(file(&format!("{name}.key")), key.serialize_pem()).unwrap();
-        }
-        let ((reader, reader_hash), (narrow, narrow_hash), (late, late_hash)) = (token(), token(), token());
-        let group = format!("239.252.{}.{}", std::process::id() >> 8 & 0xff, std::process::id() & 0xff);
-        let text = format!(
-            "node = \"access\"\n[region]\npath = {:?}\ninstruments_max = 64\nlog_ticks = 65536\n[[ports]]\nname = \"lo\"\n\
-             kind = \"udp\"\ninterface = \"127.0.0.1\"\n\
-             [[feeds]]\nname = \"one\"\nprotocol = \"itch50\"\norders_max = 100\n[[feeds.lines]]\nname = \"A\"\nport = \"lo\"\n\
-             group = \"{group}:26477\"\n\
-             [[feeds]]\nname = \"two\"\nprotocol = \"itch50\"\norders_max = 100\n[[feeds.lines]]\nname = \"A\"\nport = \"lo\"\n\
-             group = \"{group}:26478\"\n\
-             [grpc]\nlisten = \"127.0.0.1:0\"\n[grpc.tls]\ncertificate = {:?}\nkey = {:?}\nclient_ca = {:?}\n\
-             [[clients]]\nname = \"ann\"\nrole = \"admin\"\ncertificate = \"ann.example\"\n\
-             [[clients]]\nname = \"rob\"\nrole = \"reader\"\ntoken_sha256 = \"{reader_hash}\"\n\
-             [[clients]]\nname = \"nat\"\nrole = \"reader\"\ntoken_sha256 = \"{narrow_hash}\"\nfeeds = [\"two\"]\npatterns = [\"A*\"]\n\
-             [[clients]]\nname = \"lou\"\nrole = \"reader\"\ntoken_sha256 = \"{late_hash}\"\ndelay_ms = 400\n",
-            file("region"),
-            file("localhost.pem"),
-            file("localhost.key"),
-            file("ca.pem"),
-        );
-        let (node, line) = start_node(folder.path(), &text);
-        let port = field(&line, "grpc").unwrap().rsplit_once(':').unwrap().1.to_owned();
-        let server = format!("https://localhost:{port}");
-        Rig { folder, node, server, reader, narrow, late, group }
-    }
-
-    fn file(&self, name: &str) -> Option<PathBuf> {
-        Some(self.folder.path().join(name))
-    }
-
-    fn nobody(&self) -> ServerArgs {
-        ServerArgs { tls_ca: self.file("ca.pem"), ..ServerArgs::at(&self.server) }
-    }
-
-    fn bearer(&self, token: &str) -> ServerArgs {
-        ServerArgs { token: Some(token.to_owned()), ..self.nobody() }
-    }
-
-    fn certificate(&self, name: &str) -> ServerArgs {
-        let (tls_cert, tls_key) = (self.file(&format!("{name}.pem")), self.file(&format!("{name}.key")));
-        ServerArgs { tls_cert, tls_key, ..self.nobody() }
-    }
-}
 
 async fn feeds(connection: Connection) -> Result<Vec<String>, tonic::Status> {
     let listed = FeedsClient::new(connection).list(FeedsListRequest {}).await?;
@@ -187,19 +114,6 @@ async fn a_client_sees_what_it_is_entitled_to() {
     assert!(image.feed_events.iter().all(|event| event.feed == "two"), "{image:?}");
 }
 
-/// Changes the file, and tells the node.
-fn reload(rig: &Rig, from: &str, to: &str) {
-    let file = rig.folder.path().join("appliance.toml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    assert!(text.contains(from), "{from}");
-    std::fs::write(&file, text.replace(from, to)).unwrap();
-    rustix::process::kill_process(
-        rustix::process::Pid::from_child(&rig.node.0),
-        rustix::process::Signal::HUP,
-    )
-    .unwrap();
-}
-
 #[tokio::test]
 async fn clients_change_while_the_node_runs_and_what_they_had_open_ends() {
     let rig = Rig::start();
@@ -214,7 +128,7 @@ async fn clients_change_while_the_node_runs_and_what_they_had_open_ends() {
     let mut subscriptions = SubscriptionsClient::new(rig.bearer(&rig.narrow).connect().await.unwrap());
     let mut watched = subscriptions.watch(ListSubscriptionsRequest::default()).await.unwrap().into_inner();
     // One that is narrowed further.
-    reload(&rig, "patterns = [\"A*\"]", "patterns = [\"AB*\"]");
+    rig.reload("patterns = [\"A*\"]", "patterns = [\"AB*\"]");
     let end = loop {
         match open[1].message().await {
             Ok(Some(_)) => {}
@@ -237,7 +151,7 @@ async fn clients_change_while_the_node_runs_and_what_they_had_open_ends() {
     let text = std::fs::read_to_string(rig.folder.path().join("appliance.toml")).unwrap();
     let from = text.find("[[clients]]\nname = \"rob\"").unwrap();
     let to = text.find("[[clients]]\nname = \"nat\"").unwrap();
-    reload(&rig, &text[from..to], "");
+    rig.reload(&text[from..to], "");
     while open[0].message().await.is_ok_and(|response| response.is_some()) {}
     let refused = feeds(rig.bearer(&rig.reader).connect().await.unwrap()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
