@@ -26,6 +26,7 @@ mod tops;
 mod unary;
 
 use clap::{Parser, ValueEnum};
+use control::connection::raise_file_limit;
 use drivers::cpu::pin_to_core;
 use report::Line;
 
@@ -133,14 +134,6 @@ enum What {
     Rdma,
 }
 
-/// For this process and those that it starts: a subscriber is a file of its own and one of the server's.
-fn raise_file_limit() {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised)
-        .unwrap_or_else(|error| panic!("open files: {error}"));
-}
-
 fn main() {
     let args = Args::parse();
     let machine = report::machine();
@@ -181,7 +174,8 @@ fn main() {
         return;
     }
     println!("{machine}");
-    raise_file_limit();
+    // For this process and those that it starts: a subscriber is a file of its own, and one of the server's.
+    raise_file_limit(memory::SUBSCRIPTIONS as usize);
     let mut lines: Vec<Line> = Vec::new();
     #[cfg(feature = "rdma")]
     if args.what.contains(&What::Rdma) {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const LAYOUT: Layout = Layout { instruments: 1_024, feeds: 1, log_ticks: 1 << 17, bursts: 1 << 14 };
-const SUBSCRIPTIONS: u32 = 10_000;
+pub const SUBSCRIPTIONS: u32 = 10_000;
 const INSTRUMENTS: u32 = 1_000;
 /// Streams of a connection that is shared; a server admits 200, unless it is told otherwise.
 const SHARED: u32 = 100;
@@ -41,7 +41,8 @@ async fn read(mut subscriber: impl Subscriber, read: Arc<AtomicU64>) {
 
 /// Bytes a subscription, with so many of them on each connection.
 fn bytes(shared: u32) -> f64 {
-    let mut node = Node::start(&format!("subscriptions_max = {SUBSCRIPTIONS}"), LAYOUT, INSTRUMENTS);
+    let most = format!("subscriptions_max = {SUBSCRIPTIONS}\nconnections_max = {SUBSCRIPTIONS}");
+    let mut node = Node::start(&most, LAYOUT, INSTRUMENTS);
     let before = node.server.resident_bytes();
     let count = Arc::new(AtomicU64::new(0));
     let (address, counted) = (node.address.clone(), count.clone());
