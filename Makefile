@@ -1,4 +1,4 @@
-.PHONY: run cluster test test-rdma bench bench-rdma bench-cluster soak
+.PHONY: run cluster test test-rdma bench bench-rdma bench-cluster bench-control soak
 
 DURATION ?= 30
 
@@ -22,6 +22,9 @@ bench-rdma: ## RDMA beside perftest, replication beside bare RDMA: in a guest, o
 
 bench-cluster: ## how long a group stands still, 50 hand-overs and 50 kills
 	@scripts/bench-cluster
+
+bench-control: ## fan-out against nats-server and redis-server, subscriptions, calls, quotas
+	@scripts/bench-control
 
 soak: ## ten minutes of fuzzing for each target, a thousand seeds
 	@scripts/soak

@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .disable_comments(["."])
         .build_client(false)
+        .codec_path("crate::codec::Codec")
         .extern_path(".tickplane.v1", "crate::proto")
         .extern_path(".tickplane.v1.SubscribeResponse", "crate::delivery::Response")
         .out_dir(servers)

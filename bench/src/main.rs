@@ -1,10 +1,14 @@
 //! What is measured, and against whom: one table with ratios, and the machine named.
 
 mod channel;
+mod conflated;
 mod decode;
 mod fanout;
 mod flow;
+mod latencies;
+mod memory;
 mod naive;
+mod node;
 mod path;
 mod quota;
 #[cfg(feature = "rdma")]
@@ -15,10 +19,14 @@ mod replica;
 mod report;
 mod sample;
 mod served;
+mod server;
 mod silence;
+mod subscriber;
 mod tops;
+mod unary;
 
 use clap::{Parser, ValueEnum};
+use control::connection::raise_file_limit;
 use drivers::cpu::pin_to_core;
 use report::Line;
 
@@ -56,6 +64,22 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     silence_of: Option<std::path::PathBuf>,
 
+    /// For `serve-once` and `serve-bare`
+    #[arg(long, value_name = "FILE", hide = true)]
+    region: Option<std::path::PathBuf>,
+
+    /// Subscribers of `fanout`
+    #[arg(long, value_delimiter = ',', default_values_t = [10, 100, 1_000])]
+    subscribers: Vec<usize>,
+
+    /// Calls of each round of `unary`
+    #[arg(long, default_value_t = 200_000)]
+    calls: usize,
+
+    /// Deliveries of each round of `fanout`
+    #[arg(long, default_value_t = 8_000_000)]
+    deliveries: u64,
+
     /// For `--silence-of`
     #[arg(long, value_name = "MS", default_value_t = 5_000)]
     watch_ms: u64,
@@ -83,8 +107,20 @@ enum What {
     Quota,
     /// What a standby costs its primary
     Replica,
-    /// One stream of updates to 10, 100 and 1,000 subscribers
+    /// One stream of updates to 10, 100 and 1,000 subscribers, against nats-server and redis-server
     Fanout,
+    /// 2,000 conflated subscriptions: how late an update is
+    Conflated,
+    /// What an idle subscription takes of the node's memory
+    Memory,
+    /// A call with all of the layers around it, against a bare tonic server
+    Unary,
+    /// A node apart: what several of these start
+    #[value(hide = true)]
+    ServeOnce,
+    /// The same without any layer
+    #[value(hide = true)]
+    ServeBare,
     /// Top itself: what `served` starts
     #[value(hide = true)]
     TopOnce,
@@ -110,6 +146,13 @@ fn main() {
     if args.what.contains(&What::TopOnce) {
         return served::top_once();
     }
+    let serves = |what| args.what.contains(&what).then_some(args.region.as_ref()).flatten();
+    if let Some(region) = serves(What::ServeOnce) {
+        return node::serve_once(region, false);
+    }
+    if let Some(region) = serves(What::ServeBare) {
+        return node::serve_once(region, true);
+    }
     if let Some(region) = &args.silence_of {
         match silence::pause_ns(region, args.watch_ms) {
             Ok(pause_ns) => println!("{:.3}", pause_ns as f64 / 1e6),
@@ -131,6 +174,8 @@ fn main() {
         return;
     }
     println!("{machine}");
+    // For this process and those that it starts: a subscriber is a file of its own, and one of the server's.
+    raise_file_limit(memory::SUBSCRIPTIONS as usize);
     let mut lines: Vec<Line> = Vec::new();
     #[cfg(feature = "rdma")]
     if args.what.contains(&What::Rdma) {
@@ -141,6 +186,23 @@ fn main() {
     if wanted(What::Receive) {
         eprintln!("receive …");
         lines.extend(receive::run(args.rounds, args.core, args.capsule.as_deref()));
+    }
+    // Not tied to a core, and neither are those whom it starts.
+    if wanted(What::Conflated) {
+        eprintln!("conflated …");
+        lines.extend(conflated::run(args.rounds));
+    }
+    if wanted(What::Unary) {
+        eprintln!("unary …");
+        lines.extend(unary::run(args.rounds, args.calls));
+    }
+    if wanted(What::Memory) {
+        eprintln!("memory …");
+        lines.extend(memory::run(args.rounds));
+    }
+    if wanted(What::Fanout) {
+        eprintln!("fanout …");
+        lines.extend(fanout::run(args.rounds, &args.subscribers, args.deliveries));
     }
     if let Err(error) = pin_to_core(args.core) {
         eprintln!("not pinned: {error}");
@@ -176,10 +238,6 @@ fn main() {
     if wanted(What::Served) {
         eprintln!("served …");
         lines.extend(served::run(args.rounds * 2, args.messages, args.core));
-    }
-    if wanted(What::Fanout) {
-        eprintln!("fanout …");
-        lines.extend(fanout::run(args.rounds));
     }
     report::print(&lines);
     if args.json {

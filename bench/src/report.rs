@@ -1,4 +1,4 @@
-//! The table: what was measured, against whom, and the ratio.
+//! The table: what was measured, against whom, and the ratio. All is ns an operation, unless a line says otherwise.
 
 use crate::sample::Sample;
 use serde_json::{Value, json};

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod audit;
 pub mod client;
+mod codec;
 pub mod config;
 pub mod connection;
 pub mod decode;

@@ -1,8 +1,7 @@
 //! Quotas: what each client may use, what it uses, and what becomes of it when it asks for more.
 //!
-//! A call has its client's [`ClientQuota`] in hand: [`charge`] finds it by name, charges the request, and puts it into the
-//! request's extensions. Subscriptions take their place by [`ClientQuota::open_subscription`], and what they send by
-//! [`ClientQuota::charge_delivery`].
+//! Each call is charged by [`charge`], which finds its client's [`ClientQuota`] by name. Subscriptions take their
+//! place by [`ClientQuota::open_subscription`], and what they send by [`ClientQuota::charge_delivery`].
 
 mod charge;
 mod client;

@@ -197,12 +197,14 @@ pub async fn serve_cache(
     ended: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let reader = cache.reader;
+    let (seen_sender, seen) = watch::channel(0);
     let (tail_sender, tail) = watch::channel(0);
     let (stopping_sender, stopping) = watch::channel(false);
     let notifier_end = Arc::new(AtomicBool::new(false));
     let store = Arc::new(open_store(&settings.current().0.store)?);
     let node = Arc::new(Node::new(settings, cache, store, tail, stopping)?);
-    let notifier = start_notifier(reader, tail_sender, notifier_end.clone())?;
+    let notifier = start_notifier(reader, seen_sender, notifier_end.clone())?;
+    let passing_on = tokio::spawn(pass_on(seen, tail_sender));
     let ended = async {
         ended.await;
         stopping_sender.send_replace(true);
@@ -210,6 +212,7 @@ pub async fn serve_cache(
     let reloader = tokio::spawn(reload_on_hangup(node.clone()));
     let served = server::serve(node, listeners, ended).await;
     reloader.abort();
+    passing_on.abort();
     notifier_end.store(true, Ordering::Relaxed);
     let joined = tokio::task::spawn_blocking(move || notifier.join()).await;
     served?;
@@ -337,7 +340,7 @@ fn telemetry_of_none(config: &Config) -> Arc<Telemetry> {
     })
 }
 
-/// Tells subscribers that there is something new. A thread of its own: the runtime's timers are too coarse.
+/// Tells that there is something new. A thread of its own: the runtime's timers are too coarse.
 fn start_notifier(
     reader: Reader<'static>,
     tail: watch::Sender<u64>,
@@ -351,6 +354,14 @@ fn start_notifier(
         }
     };
     Ok(std::thread::Builder::new().name("notifier".to_owned()).spawn(notify)?)
+}
+
+/// Passes on to all subscribers what the notifier says. From within the runtime each of them is woken by a place in a queue;
+/// the notifier itself would have to call the kernel for each.
+async fn pass_on(mut seen: watch::Receiver<u64>, tail: watch::Sender<u64>) {
+    while seen.changed().await.is_ok() {
+        tail.send_replace(*seen.borrow_and_update());
+    }
 }
 
 async fn any_ended(threads: &[JoinHandle<()>]) {

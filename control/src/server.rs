@@ -16,8 +16,7 @@ use crate::proto::quotas_server::QuotasServer;
 use crate::proto::subscriptions_server::SubscriptionsServer;
 use crate::proto::telemetry_server::TelemetryServer;
 use crate::trace::{TraceError, Traces};
-use crate::{metrics, proto, quota, service};
-use axum::middleware::from_fn_with_state;
+use crate::{metrics, proto, service};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -131,8 +130,6 @@ pub async fn serve(
         .add_service(ClusterServer::new(service::cluster::Cluster::new(node.clone())))
         .add_service(QuotasServer::new(service::quotas::Quotas::new(node.clone())))
         .add_service(NodeServer::new(service::node::NodeService::new(node.clone())));
-    let charged = from_fn_with_state(node.clone(), quota::charge);
-    let routes = Routes::from(routes.into_axum_router().layer(charged));
 
     let traces = &node.config.traces;
     let traces =
@@ -151,7 +148,7 @@ pub async fn serve(
     }
     let server = builder
         .layer(option_layer(traces.as_ref().map(Traces::layer)))
-        .layer(AccessLayer(node.access.clone()))
+        .layer(AccessLayer { access: node.access.clone(), quotas: node.quotas.clone() })
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, shutdown);

@@ -6,6 +6,7 @@ use super::{Caller, Client, Clients, ClientsError, Role, certificate, method};
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::proto::KeptClient;
+use crate::quota::{self, Quotas};
 use crate::store::Object;
 use crate::trace::Findings;
 use dataplane::counters::Counter;
@@ -203,22 +204,36 @@ impl Peer {
     }
 }
 
-/// Puts the [`Caller`] into the extensions of each call that may go on, and answers the others. What goes on for long ends
+/// Charges each call that may go on to its client, puts the [`Caller`] into its extensions, and answers the others. What goes on for long ends
 /// with its caller's [`Standing`].
 #[derive(Clone)]
-pub struct AccessLayer(pub Arc<Access>);
+pub struct AccessLayer {
+    pub access: Arc<Access>,
+    pub quotas: Arc<Quotas>,
+}
+
+impl AccessLayer {
+    fn admit(&self, request: &Request<Body>) -> Result<Option<Caller>, Box<Status>> {
+        let path = request.uri().path();
+        let caller = self.access.admit(path, request.headers(), request.extensions())?;
+        if let Some(caller) = &caller {
+            quota::charge(&self.quotas, request, caller, SystemClock.monotonic_ns())?;
+        }
+        Ok(caller)
+    }
+}
 
 impl<S> Layer<S> for AccessLayer {
     type Service = Guarded<S>;
 
     fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { access: self.0.clone(), inner }
+        Guarded { layer: self.clone(), inner }
     }
 }
 
 #[derive(Clone)]
 pub struct Guarded<S> {
-    access: Arc<Access>,
+    layer: AccessLayer,
     inner: S,
 }
 
@@ -237,7 +252,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        match self.access.admit(request.uri().path(), request.headers(), request.extensions()) {
+        match self.layer.admit(&request) {
             Ok(None) => Box::pin(self.inner.call(request)),
             Ok(Some(caller)) => {
                 let (name, standing) = (caller.name.clone(), caller.standing.clone());

@@ -1,31 +1,32 @@
 //! Runs a subscription for a client's connection.
+//!
+//! What runs is the stream of responses itself: it is asked for the next one when the connection has room for it, by the task that
+//! sends it. So what is told then is as new as it can be, and nothing waits between two tasks.
 
+use super::subscription::BODY_BYTES;
 use super::{Client, Plan, Response, Step, Subscription};
 use crate::access::Caller;
 use crate::node::{Node, OpenSubscription};
 use crate::proto::Place;
 use crate::quota::{HeldSubscription, Policy};
 use crate::selection::Selection;
+use futures_util::stream;
 use prost::Message;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc::{self, Permit, Sender};
 use tokio::sync::watch;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::Stream;
 use tonic::Status;
 
-/// Responses that wait for a slow client; what comes meanwhile stays in the cache.
-const RESPONSES_QUEUED: usize = 2;
 /// About what a response has at most, for which there is to be room in a client's quota.
 const RESPONSE_UPDATES: u64 = 512;
 const RESPONSE_BYTES: u64 = 64 << 10;
 /// How often the worker's liveness is looked at when nothing happens.
 const LIVENESS_INTERVAL: Duration = Duration::from_millis(100);
-/// How long a client that is to be told why its subscription ends may take.
-const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
 type Sent = Result<Response, Status>;
-pub type Responses = ReceiverStream<Sent>;
+pub type Responses = Pin<Box<dyn Stream<Item = Sent> + Send>>;
 
 /// A plan as it changes; an error is the end of the subscription.
 pub type Plans = watch::Receiver<Result<Arc<Plan>, Status>>;
@@ -47,12 +48,10 @@ pub fn open(
     let allowed = caller.entitlement.rows.clone();
     let plan = narrowed(plans.borrow_and_update().clone()?, &allowed);
     let client = Client { name: caller.name.clone(), role: caller.role.name() };
-    let (sender, receiver) = mpsc::channel(RESPONSES_QUEUED);
     let (tail, stopping) = (node.tail.clone(), node.stopping.clone());
     let subscription = Subscription::new(node, client, plan, resume);
-    let run = Run { subscription, allowed, plans, tail, stopping, responses: sender, held, _place: place };
-    tokio::spawn(run.run());
-    Ok(ReceiverStream::new(receiver))
+    let run = Run { subscription, allowed, plans, tail, stopping, was_full: false, held, _place: place };
+    Ok(Box::pin(stream::unfold(Some(Box::new(run)), |run| async { Some(run?.next().await) })))
 }
 
 /// A plan, as far as the client may see what it wants.
@@ -67,50 +66,39 @@ struct Run {
     plans: Plans,
     tail: watch::Receiver<u64>,
     stopping: watch::Receiver<bool>,
-    responses: Sender<Sent>,
+    /// A response was full, and others did not have their turn since.
+    was_full: bool,
     /// What the client's quota has for it.
     held: HeldSubscription,
     _place: OpenSubscription,
 }
 
-/// Why it ends.
-enum End {
-    ClientGone,
-    Told(Box<Status>),
-}
-
-impl From<Status> for End {
-    fn from(status: Status) -> End {
-        End::Told(Box::new(status))
-    }
-}
-
 impl Run {
-    async fn run(mut self) {
-        if let End::Told(status) = self.deliver().await {
-            let _ = tokio::time::timeout(GOODBYE_MAX, self.responses.send(Err(*status))).await;
+    /// The next response, and what tells those behind it; none are behind the end.
+    async fn next(mut self: Box<Self>) -> (Sent, Option<Box<Self>>) {
+        match self.deliver().await {
+            Ok(response) => (Ok(*response), Some(self)),
+            Err(status) => (Err(*status), None),
         }
     }
 
-    async fn deliver(&mut self) -> End {
-        let responses = self.responses.clone();
+    async fn deliver(&mut self) -> Result<Box<Response>, Box<Status>> {
+        if std::mem::take(&mut self.was_full) {
+            // It is sent first, and others have their turn.
+            tokio::task::yield_now().await;
+        }
         let mut waited_for_quota = false;
         loop {
-            // Room first: what is told then is as new as it can be.
-            let permit = match self.room(&responses).await {
-                Ok(permit) => permit,
-                Err(end) => return end,
-            };
-            if let Err(end) = self.stay() {
-                return end;
+            if *self.stopping.borrow() {
+                let status = Status::unavailable("the node shuts down: subscribe again when it is back");
+                return Err(status.into());
             }
+            self.follow_plans()?;
+            self.stay()?;
             let now_ns = self.subscription.node.now_ns();
             if let Some(wait) = self.quota_wait(now_ns) {
-                drop(permit);
                 waited_for_quota = true;
-                if let Err(end) = self.wait(&responses, wait, false).await {
-                    return end;
-                }
+                self.wait(wait, false).await;
                 continue;
             }
             if std::mem::take(&mut waited_for_quota) {
@@ -118,29 +106,22 @@ impl Run {
             }
             match self.subscription.step(now_ns) {
                 Step::Send(response) => {
-                    if let Err(end) = self.charge(&response, now_ns).await {
-                        return end;
-                    }
-                    permit.send(Ok(*response));
+                    self.charge(&response, now_ns).await?;
+                    self.was_full = response.body_bytes() >= BODY_BYTES;
+                    return Ok(response);
                 }
-                Step::Again => {
-                    drop(permit);
-                    tokio::task::yield_now().await;
-                }
-                Step::End(status) => return status.into(),
+                Step::Again => tokio::task::yield_now().await,
+                Step::End(status) => return Err(status.into()),
                 Step::Wait { until_ns, is_prompt } => {
-                    drop(permit);
                     let wait = Duration::from_nanos(until_ns.saturating_sub(now_ns));
-                    if let Err(end) = self.wait(&responses, wait, is_prompt).await {
-                        return end;
-                    }
+                    self.wait(wait, is_prompt).await;
                 }
             }
         }
     }
 
     /// Ends it if the client is to be disconnected, whichever of its streams asked for too much.
-    fn stay(&self) -> Result<(), End> {
+    fn stay(&self) -> Result<(), Box<Status>> {
         if !self.held.is_cut() {
             return Ok(());
         }
@@ -157,7 +138,7 @@ impl Run {
     }
 
     /// Takes a response out of the client's quota. If that has too little, the client's policy says what becomes of it.
-    async fn charge(&mut self, response: &Response, now_ns: u64) -> Result<(), End> {
+    async fn charge(&mut self, response: &Response, now_ns: u64) -> Result<(), Box<Status>> {
         let instruments = self.held.set_instruments(self.subscription.instruments());
         instruments.map_err(|excess| excess.status())?;
         let (mut now_ns, bytes) = (now_ns, response.encoded_len() as u64);
@@ -174,26 +155,7 @@ impl Run {
         }
     }
 
-    /// Waits for the client, if it must.
-    async fn room<'r>(&mut self, responses: &'r Sender<Sent>) -> Result<Permit<'r, Sent>, End> {
-        loop {
-            if *self.stopping.borrow() {
-                let status = Status::unavailable("the node shuts down: subscribe again when it is back");
-                return Err(status.into());
-            }
-            self.follow_plans()?;
-            if let Ok(permit) = responses.try_reserve() {
-                return Ok(permit);
-            }
-            tokio::select! {
-                permit = responses.reserve() => return permit.map_err(|_| End::ClientGone),
-                _ = self.stopping.changed() => {}
-                () = changed(&mut self.plans) => {}
-            }
-        }
-    }
-
-    fn follow_plans(&mut self) -> Result<(), End> {
+    fn follow_plans(&mut self) -> Result<(), Box<Status>> {
         if self.plans.borrow().has_changed() {
             let plan = narrowed(self.plans.borrow_and_update().clone()?, &self.allowed);
             let now_ns = self.subscription.node.now_ns();
@@ -203,16 +165,15 @@ impl Run {
     }
 
     /// Waits until there may be something to do.
-    async fn wait(&mut self, responses: &Sender<Sent>, wait: Duration, is_prompt: bool) -> Result<(), End> {
+    async fn wait(&mut self, wait: Duration, is_prompt: bool) {
         let interval = self.subscription.plan().interval;
         let is_prompt = is_prompt && interval.is_zero();
         let most = if interval.is_zero() { LIVENESS_INTERVAL } else { interval };
         tokio::select! {
-            _ = self.tail.changed(), if is_prompt => Ok(()),
-            _ = self.stopping.changed() => Ok(()),
-            () = changed(&mut self.plans) => Ok(()),
-            () = responses.closed() => Err(End::ClientGone),
-            () = tokio::time::sleep(wait.min(most)) => Ok(()),
+            _ = self.tail.changed(), if is_prompt => {}
+            _ = self.stopping.changed() => {}
+            () = changed(&mut self.plans) => {}
+            () = tokio::time::sleep(wait.min(most)) => {}
         }
     }
 }

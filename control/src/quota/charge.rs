@@ -1,38 +1,28 @@
-//! The layer around all services that charges each call to its client.
+//! What a call takes of its client's quota.
 
-use super::client::ClientQuota;
+use super::Quotas;
 use crate::access::Caller;
-use crate::node::Node;
 use crate::trace::Findings;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
-use std::sync::Arc;
 use tonic::Status;
+use tonic::codegen::http::Request;
 
 /// What is charged: all but health and reflection, which belong to whoever looks after the node.
 const CHARGED: &str = "/tickplane.";
 
-/// Charges the call to its client, and puts the client's quota into the request's extensions; a call too many is answered here. The
-/// layer that says who calls must be around this one.
-pub async fn charge(State(node): State<Arc<Node>>, mut request: Request, next: Next) -> Response {
+/// Charges a call to who makes it; an error is what a call too many is answered with.
+pub fn charge<B>(
+    quotas: &Quotas,
+    request: &Request<B>,
+    caller: &Caller,
+    now_ns: u64,
+) -> Result<(), Box<Status>> {
     if !request.uri().path().starts_with(CHARGED) {
-        return next.run(request).await;
+        return Ok(());
     }
-    let now_ns = node.now_ns();
-    let Some(caller) = request.extensions().get::<Caller>() else {
-        return Status::internal("nobody has looked who calls").into_http();
-    };
-    let quota: &Arc<ClientQuota> = node.quotas.of(&caller.name, caller.role, now_ns);
-    match quota.charge_request(now_ns) {
-        Ok(()) => {
-            if let Some(findings) = request.extensions().get::<Findings>() {
-                findings.charged();
-            }
-            let quota = quota.clone();
-            request.extensions_mut().insert(quota);
-            next.run(request).await
-        }
-        Err(excess) => excess.status().into_http(),
+    let charged = quotas.of(&caller.name, caller.role, now_ns).charge_request(now_ns);
+    charged.map_err(|excess| Box::new(excess.status()))?;
+    if let Some(findings) = request.extensions().get::<Findings>() {
+        findings.charged();
     }
+    Ok(())
 }

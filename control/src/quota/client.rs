@@ -1,5 +1,6 @@
 //! One client's meters.
 
+use super::clients::NAME_BYTES_MAX;
 use super::excess::Excess;
 use super::limits::{Limits, Meter, Policy, RoleLimits};
 use crate::access::Role;
@@ -9,9 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// What a client may use, and what it uses. Charging takes no lock and allocates nothing, unless something is refused.
+///
+/// What a call looks at, its name and its meter, is side by side: a processor fetches two such lines at once.
 #[derive(Debug)]
+#[repr(C, align(128))]
 pub struct ClientQuota {
     requests: Metered,
+    key: Key,
     updates: Metered,
     bytes: Metered,
     name: Box<str>,
@@ -35,6 +40,25 @@ struct Metered {
     total: AtomicU64,
     /// Of requests: the [`Role`] of the settings, to be looked at by every call.
     role: AtomicU8,
+}
+
+/// A name as it is looked for: with zeros behind it, which no name has.
+#[derive(Debug)]
+struct Key([u8; NAME_BYTES_MAX]);
+
+impl Key {
+    /// What is too long is cut: no client has such a name.
+    fn new(name: &str) -> Key {
+        let mut bytes = [0; NAME_BYTES_MAX];
+        bytes.iter_mut().zip(name.as_bytes()).for_each(|(byte, of_name)| *byte = *of_name);
+        Key(bytes)
+    }
+
+    #[inline(always)]
+    fn is(&self, name: &str) -> bool {
+        let is_end = |byte: &u8| *byte == 0;
+        self.0.get(..name.len()) == Some(name.as_bytes()) && self.0.get(name.len()).is_none_or(is_end)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +132,7 @@ impl ClientQuota {
         let limits = *defaults.of(role);
         let quota = ClientQuota {
             requests: Metered { role: AtomicU8::new(role as u8), ..Metered::default() },
+            key: Key::new(name),
             updates: Metered::default(),
             bytes: Metered::default(),
             name: name.into(),
@@ -124,6 +149,11 @@ impl ClientQuota {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    #[inline(always)]
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.key.is(name)
     }
 
     /// Charges one call.

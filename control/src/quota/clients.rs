@@ -72,7 +72,7 @@ impl Quotas {
         let hash = self.hasher.hash_one(name);
         for place in self.search(hash) {
             match place.get() {
-                Some((other, client)) if *other == hash && client.name() == name => return Some(client),
+                Some((other, client)) if *other == hash && client.is_called(name) => return Some(client),
                 Some(_) => {}
                 None => return None,
             }

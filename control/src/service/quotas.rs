@@ -130,7 +130,7 @@ async fn tell(
     node: Arc<Node>,
     clients: Vec<Arc<quota::ClientQuota>>,
     interval: Duration,
-    held: Option<HeldSubscription>,
+    held: HeldSubscription,
     sender: mpsc::Sender<Result<WatchQuotasResponse, Status>>,
 ) {
     loop {
@@ -142,7 +142,7 @@ async fn tell(
         if !watch::pause(&node, interval, &sender).await {
             return;
         }
-        if held.as_ref().is_some_and(HeldSubscription::is_cut) {
+        if held.is_cut() {
             let _ =
                 sender.try_send(Err(Status::resource_exhausted("the client asked for more than its limits")));
             return;
@@ -206,7 +206,6 @@ impl Service for Quotas {
         request: Request<WatchQuotasRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let caller = Caller::of(&request)?;
-        let own = request.extensions().get::<Arc<quota::ClientQuota>>().cloned();
         let WatchQuotasRequest { mut names, interval_ms } = request.into_inner();
         let interval = watch::interval(interval_ms)?;
         if names.len() > WATCHED_MAX {
@@ -217,7 +216,8 @@ impl Service for Quotas {
         }
         let clients: Result<Vec<_>, Status> = names.iter().map(|name| self.client(&caller, name)).collect();
         let clients = clients?;
-        let held = own.map(|own| own.open_subscription()).transpose().map_err(|excess| excess.status())?;
+        let own = self.node.quotas.of(&caller.name, caller.role, self.node.now_ns());
+        let held = own.open_subscription().map_err(|excess| excess.status())?;
         let open = watch::place(&self.node)?;
         let (sender, receiver) = mpsc::channel(1);
         let node = self.node.clone();
