@@ -2,18 +2,21 @@
 
 use super::process::{tickplane, wait_for};
 use super::rig::Rig;
+use dataplane::time::Clock;
+use drivers::clock::SystemClock;
 use rustix::process::Signal;
 
 #[test]
 fn a_node_that_was_stopped_says_when_and_for_how_long() {
     let rig = Rig::start(0, "idle = \"yield\"\nstall_us = 50000", "");
-    // Another process may keep it from running, too: the longest of its stalls is at least this one.
-    let longest = || {
+    // Another process may keep it from running, too: the longest of its stalls from then on is at least this one.
+    let longest = |since_ns: u64| {
         let seen = rig.json(&["latency", "--stalls"]);
         let last = seen["workers"][0]["last"].as_array().unwrap().clone();
-        last.into_iter().max_by_key(|stall| stall["duration_ns"].as_u64())
+        let since = last.into_iter().filter(|stall| stall["ended_ns"].as_u64() > Some(since_ns));
+        since.max_by_key(|stall| stall["duration_ns"].as_u64())
     };
-    let stopped = std::time::Instant::now();
+    let (stopped, stopped_ns) = (std::time::Instant::now(), SystemClock.unix_ns());
     rig.signal(Signal::STOP);
     // It is stopped once the kernel says so.
     wait_for("it is stopped", || {
@@ -24,9 +27,12 @@ fn a_node_that_was_stopped_says_when_and_for_how_long() {
     wait_for("a while", || (until.elapsed().as_millis() >= 200).then_some(()));
     rig.signal(Signal::CONT);
     let stall = wait_for("the stall is told", || {
-        longest().filter(|stall| stall["duration_ns"].as_u64() >= Some(200_000_000))
+        longest(stopped_ns).filter(|stall| stall["duration_ns"].as_u64() >= Some(200_000_000))
     });
-    assert!(stall["duration_ns"].as_u64().unwrap() <= stopped.elapsed().as_nanos() as u64, "{stall}");
+    // It may have been kept from running already when it was stopped.
+    let begun_ns = stall["ended_ns"].as_u64().unwrap() - stall["duration_ns"].as_u64().unwrap();
+    let most_ns = stopped.elapsed().as_nanos() as u64 + stopped_ns.saturating_sub(begun_ns);
+    assert!(stall["duration_ns"].as_u64().unwrap() <= most_ns, "{stall}");
     assert_eq!((&stall["idle"], &stall["frames"], &stall["port"]), (&true.into(), &0.into(), &"".into()));
     let text = tickplane().args(["latency", "--stalls", "--server", &rig.grpc]).output().unwrap();
     let text = String::from_utf8(text.stdout).unwrap();
