@@ -228,13 +228,15 @@ impl Member {
         let whole = self.lead.as_ref().is_some_and(|lead| lead.is_whole(&self.reader));
         let candidacy = match self.side() {
             Side::Standby(side) => {
-                side.set_whole(whole);
-                match side.standby() {
+                let candidacy = match side.standby() {
                     standby if standby.is_fresh() => Candidacy::Last,
                     standby if !standby.status().level => Candidacy::No,
                     _ if !whole => Candidacy::Last,
                     _ => Candidacy::Yes,
-                }
+                };
+                // Before it is level there is nothing to compare with.
+                side.set_whole(candidacy == Candidacy::Yes);
+                candidacy
             }
             _ => Candidacy::Yes,
         };
