@@ -1,5 +1,6 @@
 //! How long updates take from published to read, by their numbers.
 
+use control::latency::Counts;
 use dataplane::histogram::Histogram;
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
@@ -34,18 +35,13 @@ impl Latencies {
     }
 
     pub fn count(&self) -> u64 {
-        self.histogram.counts().map(|(_, count)| count).sum()
+        Counts::from(&self.histogram).hdr().len()
     }
 
     /// Of the slowest but one in a hundred.
     pub fn p99_ns(&self) -> f64 {
-        let total = self.count();
-        assert!(total > 0, "something was delivered");
-        let mut below = 0;
-        let found = self.histogram.counts().find(|(_, count)| {
-            below += count;
-            below * 100 >= total * 99
-        });
-        found.map_or(0.0, |(highest_ns, _)| highest_ns as f64)
+        let all = Counts::from(&self.histogram).hdr();
+        assert!(!all.is_empty(), "something was delivered");
+        all.value_at_quantile(0.99) as f64
     }
 }

@@ -7,7 +7,7 @@
 use crate::proto::AuditRecord;
 use prost::Message;
 use redb::backends::InMemoryBackend;
-use redb::{Database, ReadableTable, StorageBackend, TableDefinition};
+use redb::{Database, Key, ReadOnlyTable, ReadableTable, StorageBackend, TableDefinition, Value};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -107,23 +107,27 @@ impl Store {
         Ok(store)
     }
 
+    /// A table as it is now.
+    fn read<K: Key, V: Value>(
+        &self,
+        table: TableDefinition<'_, K, V>,
+    ) -> Result<ReadOnlyTable<K, V>, StoreError> {
+        Ok(self.database.begin_read().map_err(boxed)?.open_table(table).map_err(boxed)?)
+    }
+
     /// All objects of a kind, by name.
     pub fn all<M: Message + Default>(&self, object: Object) -> Result<Vec<(String, M)>, StoreError> {
-        let read = || -> Result<Vec<(String, Vec<u8>)>, Box<redb::Error>> {
-            let table = self.database.begin_read().map_err(boxed)?.open_table(OBJECTS).map_err(boxed)?;
-            let (from, to) = ((object as u8, ""), (object as u8 + 1, ""));
-            let mut all = Vec::new();
-            for entry in table.range(from..to).map_err(boxed)? {
-                let (key, value) = entry.map_err(boxed)?;
-                all.push((key.value().1.to_owned(), value.value().to_vec()));
+        let (from, to) = ((object as u8, ""), (object as u8 + 1, ""));
+        let mut all = Vec::new();
+        for entry in self.read(OBJECTS)?.range(from..to).map_err(boxed)? {
+            let (key, value) = entry.map_err(boxed)?;
+            let name = key.value().1.to_owned();
+            match M::decode(value.value()) {
+                Ok(message) => all.push((name, message)),
+                Err(_) => return Err(StoreError::Unreadable(name)),
             }
-            Ok(all)
-        };
-        let decode = |(name, bytes): (String, Vec<u8>)| match M::decode(bytes.as_slice()) {
-            Ok(message) => Ok((name, message)),
-            Err(_) => Err(StoreError::Unreadable(name)),
-        };
-        read()?.into_iter().map(decode).collect()
+        }
+        Ok(all)
     }
 
     /// Makes the changes together with the record of them, and returns the record's number. They are on disk then.
@@ -140,29 +144,21 @@ impl Store {
 
     /// All objects of all kinds, but of those that only a later version knows.
     pub fn objects(&self) -> Result<Vec<Change>, StoreError> {
-        let read = || -> Result<Vec<Change>, Box<redb::Error>> {
-            let table = self.database.begin_read().map_err(boxed)?.open_table(OBJECTS).map_err(boxed)?;
-            let mut all = Vec::new();
-            for entry in table.iter().map_err(boxed)? {
-                let (key, value) = entry.map_err(boxed)?;
-                let (kind, name) = key.value();
-                if let Some(object) = Object::numbered(kind) {
-                    all.push(Change { object, name: name.to_owned(), bytes: Some(value.value().to_vec()) });
-                }
+        let mut all = Vec::new();
+        for entry in self.read(OBJECTS)?.iter().map_err(boxed)? {
+            let (key, value) = entry.map_err(boxed)?;
+            let (kind, name) = key.value();
+            if let Some(object) = Object::numbered(kind) {
+                all.push(Change { object, name: name.to_owned(), bytes: Some(value.value().to_vec()) });
             }
-            Ok(all)
-        };
-        Ok(read()?)
+        }
+        Ok(all)
     }
 
     /// Of what history of a group the objects are; `None` = they are this node's alone.
     pub fn history(&self) -> Result<Option<String>, StoreError> {
-        let read = || -> Result<Option<String>, Box<redb::Error>> {
-            let table = self.database.begin_read().map_err(boxed)?.open_table(HISTORY).map_err(boxed)?;
-            let history = table.get("").map_err(boxed)?;
-            Ok(history.map(|history| history.value().to_owned()))
-        };
-        Ok(read()?)
+        let history = self.read(HISTORY)?.get("").map_err(boxed)?;
+        Ok(history.map(|history| history.value().to_owned()))
     }
 
     /// Keeps what a group has changed, the records of it by number, and, if it is given, the history that all is of from then on.
@@ -197,12 +193,9 @@ impl Store {
 
     /// The number of the last audit record; 0 = there is none.
     pub fn last(&self) -> Result<u64, StoreError> {
-        let read = || -> Result<u64, Box<redb::Error>> {
-            let table = self.database.begin_read().map_err(boxed)?.open_table(AUDIT).map_err(boxed)?;
-            let last = table.last().map_err(boxed)?;
-            Ok(last.map_or(0, |(last, _)| last.value()))
-        };
-        Ok(read()?)
+        let records = self.read(AUDIT)?;
+        let last = records.last().map_err(boxed)?;
+        Ok(last.map_or(0, |(last, _)| last.value()))
     }
 
     /// Up to `max` audit records of these numbers, the first ones, or by `newest_first` the last ones, and in that order.
@@ -215,22 +208,18 @@ impl Store {
         if numbers.is_empty() {
             return Ok(Vec::new());
         }
-        let read = || -> Result<Vec<(u64, Vec<u8>)>, Box<redb::Error>> {
-            let table = self.database.begin_read().map_err(boxed)?.open_table(AUDIT).map_err(boxed)?;
-            let (mut range, mut records) = (table.range(numbers).map_err(boxed)?, Vec::new());
-            while records.len() < max {
-                let entry = if newest_first { range.next_back() } else { range.next() };
-                let Some(entry) = entry else { break };
-                let (number, value) = entry.map_err(boxed)?;
-                records.push((number.value(), value.value().to_vec()));
+        let (mut range, mut records) = (self.read(AUDIT)?.range(numbers).map_err(boxed)?, Vec::new());
+        while records.len() < max {
+            let entry = if newest_first { range.next_back() } else { range.next() };
+            let Some(entry) = entry else { break };
+            let (number, value) = entry.map_err(boxed)?;
+            let number = number.value();
+            match AuditRecord::decode(value.value()) {
+                Ok(record) => records.push(AuditRecord { number, ..record }),
+                Err(_) => return Err(StoreError::Unreadable(format!("audit record {number}"))),
             }
-            Ok(records)
-        };
-        let decode = |(number, bytes): (u64, Vec<u8>)| match AuditRecord::decode(bytes.as_slice()) {
-            Ok(record) => Ok(AuditRecord { number, ..record }),
-            Err(_) => Err(StoreError::Unreadable(format!("audit record {number}"))),
-        };
-        read()?.into_iter().map(decode).collect()
+        }
+        Ok(records)
     }
 
     fn in_transaction(

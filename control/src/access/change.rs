@@ -1,4 +1,4 @@
-//! How clients become others: by their admins, by the configuration's file, by the store.
+//! How clients become others: by the ledger, where their admins and other nodes change them, and by the configuration's file.
 
 use super::kept::{self, History};
 use super::layer::MadeOf;

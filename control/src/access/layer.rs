@@ -204,8 +204,8 @@ impl Peer {
     }
 }
 
-/// Charges each call that may go on to its client, puts the [`Caller`] into its extensions, and answers the others. What goes on for long ends
-/// with its caller's [`Standing`].
+/// Charges each call that may go on to its client, puts the [`Caller`] into its extensions, and answers the others. What goes
+/// on for long ends with its caller's [`Standing`].
 #[derive(Clone)]
 pub struct AccessLayer {
     pub access: Arc<Access>,

@@ -52,11 +52,7 @@ impl Query {
     fn new(asked: AuditListRequest) -> Result<Query, Status> {
         let AuditListRequest { filter, from, since_ns, until_ns, newest_first, page_size, page_token } =
             asked;
-        let page_size = match page_size as usize {
-            0 => PAGE_DEFAULT,
-            size @ 1..=PAGE_MAX => size,
-            _ => return Err(Status::invalid_argument(format!("page_size: at most {PAGE_MAX}"))),
-        };
+        let page_size = super::page_size(page_size, PAGE_DEFAULT, PAGE_MAX)?;
         let from = match page_token.as_str() {
             "" => from,
             token => token.parse().map_err(|_| {
@@ -165,8 +161,7 @@ impl Service for Audit {
         let caller = Caller::of(&request)?;
         let AuditWatchRequest { filter, from } = request.into_inner();
         let from = if from == 0 { *self.node.ledger.latest().borrow() + 1 } else { from };
-        let quota = self.node.quotas.of(&caller.name, caller.role, self.node.now_ns());
-        let held = quota.open_subscription().map_err(|excess| excess.status())?;
+        let held = watch::held(&self.node, &caller)?;
         let open = watch::place(&self.node)?;
         let (sender, receiver) = mpsc::channel(RECORDS_QUEUED);
         let node = self.node.clone();

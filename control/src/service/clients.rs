@@ -130,11 +130,7 @@ impl Service for Clients {
         request: Request<ListClientsRequest>,
     ) -> Result<Response<ListClientsResponse>, Status> {
         let ListClientsRequest { page_size, page_token } = request.into_inner();
-        let page_size = match page_size as usize {
-            0 => PAGE_DEFAULT,
-            size @ 1..=PAGE_MAX => size,
-            _ => return Err(Status::invalid_argument(format!("page_size: at most {PAGE_MAX}"))),
-        };
+        let page_size = super::page_size(page_size, PAGE_DEFAULT, PAGE_MAX)?;
         // The token is the name that the page before ended with: whoever comes meanwhile is in its place.
         let all = self.node.access.clients();
         let mut rest = all.all().filter(|client| client.name() > page_token.as_str()).peekable();

@@ -18,7 +18,8 @@ use dataplane::limits::SYMBOL_BYTES_MAX;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
-const PAGE_DEFAULT: u32 = 1_000;
+const PAGE_DEFAULT: usize = 1_000;
+const PAGE_MAX: usize = 10_000;
 
 pub struct MarketData {
     node: Arc<Node>,
@@ -66,11 +67,7 @@ impl Service for MarketData {
         let ListRequest { pattern, page_size, page_token } = request.into_inner();
         let pattern = if pattern.is_empty() { "*" } else { &pattern };
         let pattern = Pattern::new(pattern).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let page_size = match page_size {
-            0 => PAGE_DEFAULT as usize,
-            1..=10_000 => page_size as usize,
-            _ => return Err(Status::invalid_argument("page_size: at most 10000")),
-        };
+        let page_size = super::page_size(page_size, PAGE_DEFAULT, PAGE_MAX)?;
         let generation = node.reader.generation();
         let start = match page_token.as_str() {
             "" => 0,
@@ -164,8 +161,7 @@ pub(super) fn open(
     let plan = plans.borrow().clone()?;
     may_see_all(caller, &node, &plan.wanted)?;
     let open = watch::place(&node)?;
-    let held = node.quotas.of(&caller.name, caller.role, node.now_ns()).open_subscription();
-    let held = held.map_err(|excess| excess.status())?;
+    let held = watch::held(&node, caller)?;
     Ok(Response::new(delivery::open(node, open, held, caller, plans, resume)?))
 }
 

@@ -163,11 +163,7 @@ impl Service for Quotas {
     ) -> Result<Response<QuotasListResponse>, Status> {
         require_operator(&Caller::of(&request)?)?;
         let QuotasListRequest { page_size, page_token } = request.into_inner();
-        let page_size = match page_size as usize {
-            0 => PAGE_DEFAULT,
-            size @ 1..=PAGE_MAX => size,
-            _ => return Err(Status::invalid_argument(format!("page_size: at most {PAGE_MAX}"))),
-        };
+        let page_size = super::page_size(page_size, PAGE_DEFAULT, PAGE_MAX)?;
         let now_ns = self.node.now_ns();
         // The token is the name that the page before ended with: whoever comes meanwhile is in its place.
         let mut rest = self.node.quotas.all();
@@ -216,8 +212,7 @@ impl Service for Quotas {
         }
         let clients: Result<Vec<_>, Status> = names.iter().map(|name| self.client(&caller, name)).collect();
         let clients = clients?;
-        let own = self.node.quotas.of(&caller.name, caller.role, self.node.now_ns());
-        let held = own.open_subscription().map_err(|excess| excess.status())?;
+        let held = watch::held(&self.node, &caller)?;
         let open = watch::place(&self.node)?;
         let (sender, receiver) = mpsc::channel(1);
         let node = self.node.clone();

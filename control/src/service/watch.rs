@@ -1,6 +1,8 @@
 //! What streams have in common that tell something again and again.
 
+use crate::access::Caller;
 use crate::node::{Node, OpenSubscription};
+use crate::quota::HeldSubscription;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,6 +26,12 @@ pub fn place(node: &Arc<Node>) -> Result<OpenSubscription, Status> {
         let max = node.delivery.subscriptions_max.load(Ordering::Relaxed);
         Status::resource_exhausted(format!("{max} subscriptions are open: [grpc] subscriptions_max"))
     })
+}
+
+/// Takes one more stream out of the client's quota.
+pub fn held(node: &Node, caller: &Caller) -> Result<HeldSubscription, Status> {
+    let quota = node.quotas.of(&caller.name, caller.role, node.now_ns());
+    quota.open_subscription().map_err(|excess| excess.status())
 }
 
 /// Waits until it is told again; false = the client is gone, or was told that the node ends.
