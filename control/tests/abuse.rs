@@ -9,9 +9,8 @@ use control::proto::market_data_client::MarketDataClient;
 use control::proto::{DeliveryMode, GetRequest, SubscribeRequest, SubscribeResponse};
 use hdrhistogram::Histogram;
 use http_body::{Body, Frame};
-use process::{Process, field, start_node, tickplane};
+use process::{Process, field, start_node, tickplane, token};
 use prost::Message;
-use serde_json::Value;
 use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -50,12 +49,6 @@ struct Rig {
     abuser: ServerArgs,
     token: String,
     tls: TlsConnector,
-}
-
-fn token() -> (String, String) {
-    let output = tickplane().args(["client", "hash", "--json"]).output().unwrap();
-    let made: Value = serde_json::from_slice(&output.stdout).unwrap();
-    (made["token"].as_str().unwrap().to_owned(), made["token_sha256"].as_str().unwrap().to_owned())
 }
 
 impl Rig {
@@ -120,8 +113,14 @@ impl Rig {
         TcpStream::connect(&self.address).await.unwrap()
     }
 
-    fn url(&self, method: &str) -> String {
-        format!("https://localhost:{}/tickplane.v1.{method}", self.port)
+    /// The head of a call.
+    fn call<T>(&self, method: &str, body: T) -> http::Request<T> {
+        http::Request::post(format!("https://localhost:{}/tickplane.v1.{method}", self.port))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("authorization", format!("Bearer {}", self.token))
+            .body(body)
+            .unwrap()
     }
 }
 
@@ -220,12 +219,7 @@ async fn never_reads(rig: &Rig) -> Unread {
     let mut builder = h2::client::Builder::new();
     builder.initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
     let (sender, mut connection) = builder.handshake::<_, bytes::Bytes>(tls).await.unwrap();
-    let request = http::Request::post(rig.url("MarketData/Subscribe"))
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .header("authorization", format!("Bearer {}", rig.token))
-        .body(())
-        .unwrap();
+    let request = rig.call("MarketData/Subscribe", ());
     let asked = async {
         let mut sender = sender.ready().await.unwrap();
         let (response, mut body) = sender.send_request(request, false).unwrap();
@@ -281,11 +275,7 @@ impl Body for Huge {
 async fn sends_too_much(rig: &Rig) {
     let mut client = rig.abuser.connect().await.unwrap();
     let body = tonic::body::Body::new(Huge { left: 100 << 20, begun: false });
-    let request = http::Request::post(rig.url("MarketData/Get"))
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .body(body)
-        .unwrap();
+    let request = rig.call("MarketData/Get", body);
     std::future::poll_fn(|context| tower::Service::poll_ready(&mut client, context)).await.unwrap();
     let answer = tower::Service::call(&mut client, request).await.unwrap();
     let status = Status::from_header_map(answer.headers()).expect("it is refused");

@@ -2,7 +2,7 @@
 
 mod process;
 
-use process::{Process, start_appliance, tickplane, wait_for};
+use process::{Process, start_appliance, tickplane, token, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::path::Path;
@@ -17,12 +17,6 @@ struct Rig {
     /// Of `ann`, an admin, and of `rob`, a reader.
     tokens: [String; 2],
     hashes: [String; 2],
-}
-
-fn token() -> (String, String) {
-    let output = tickplane().args(["client", "hash", "--json"]).output().unwrap();
-    let made: Value = serde_json::from_slice(&output.stdout).unwrap();
-    (made["token"].as_str().unwrap().to_owned(), made["token_sha256"].as_str().unwrap().to_owned())
 }
 
 impl Rig {

@@ -8,7 +8,7 @@ mod process;
 use drivers::region::RegionMapping;
 use etcd::Etcd;
 use group::log::Follower;
-use group::{LOG_TICKS, Node, Rig, compare, is_right, primary_of};
+use group::{Node, Rig, compare, is_right, primary_of};
 use process::wait_for;
 use std::process::Command;
 
@@ -144,16 +144,7 @@ impl Group {
         let mut rig = Rig::new(number);
         rig.netns = Some(net.prefix.clone());
         let start = |name: &&str| {
-            let peers = NAMES.iter().filter(|peer| *peer != name);
-            let peers: Vec<String> = peers.map(|peer| format!("{{ name = \"{peer}\" }}")).collect();
-            let replica = format!(
-                "role = \"elected\"\nlisten = \"{}:7400\"\nplaintext = true\nvalid_for_ms = 400\npeers = [{}]\n\
-                 [replica.etcd]\nendpoints = [{:?}]\ngroup = \"g\"\nlease_ttl_s = 2",
-                address(name),
-                peers.join(", "),
-                etcd.endpoint()
-            );
-            rig.start(name, LOG_TICKS, &replica)
+            rig.elected(name, &NAMES, &format!("{}:7400", address(name)), &etcd.endpoint(), "lease_ttl_s = 2")
         };
         let nodes: Vec<Node> = NAMES.iter().map(start).collect();
         Some(Group { nodes, rig, _etcd: etcd, net })

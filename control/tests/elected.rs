@@ -8,7 +8,7 @@ use dataplane::cache::reader::Reader;
 use drivers::region::RegionMapping;
 use etcd::Etcd;
 use group::log::Follower;
-use group::{LOG_TICKS, Node, Rig, compare, is_right, live_of, primary_of};
+use group::{Node, Rig, compare, is_right, live_of, primary_of};
 use process::wait_for;
 use rustix::process::Signal;
 
@@ -16,15 +16,7 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 const INSTRUMENTS: usize = 50;
 
 fn start(rig: &Rig, etcd: &Etcd, name: &str) -> Node {
-    let peers: Vec<String> =
-        NAMES.iter().filter(|peer| **peer != name).map(|peer| format!("{{ name = \"{peer}\" }}")).collect();
-    let replica = format!(
-        "role = \"elected\"\nlisten = \"127.0.0.1:0\"\nvalid_for_ms = 400\npeers = [{}]\n[replica.etcd]\n\
-         endpoints = [{:?}]\ngroup = \"g\"\nlease_ttl_s = 2",
-        peers.join(", "),
-        etcd.endpoint()
-    );
-    rig.start(name, LOG_TICKS, &replica)
+    rig.elected(name, &NAMES, "127.0.0.1:0", &etcd.endpoint(), "lease_ttl_s = 2")
 }
 
 /// Three nodes, of which one has been elected, and the others are level with it.

@@ -9,7 +9,7 @@ use control::audit;
 use control::proto::{ManagedSubscription, QuotaLimits};
 use control::store::{Changes, Object, Store};
 use etcd::Etcd;
-use group::{LOG_TICKS, Node, Rig};
+use group::{Node, Rig};
 use process::wait_for;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -18,16 +18,9 @@ use std::collections::BTreeSet;
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
 fn start(rig: &Rig, etcd: &Etcd, name: &str) -> Node {
-    let peers: Vec<String> =
-        NAMES.iter().filter(|peer| **peer != name).map(|peer| format!("{{ name = \"{peer}\" }}")).collect();
     let store = rig.folder.path().join(name).join("store");
-    let replica = format!(
-        "role = \"elected\"\nlisten = \"127.0.0.1:0\"\nvalid_for_ms = 400\npeers = [{}]\n[replica.etcd]\n\
-         endpoints = [{:?}]\ngroup = \"g\"\nlease_ttl_s = 1\n[store]\nfolder = {store:?}",
-        peers.join(", "),
-        etcd.endpoint()
-    );
-    rig.start(name, LOG_TICKS, &replica)
+    let more = format!("lease_ttl_s = 1\n[store]\nfolder = {store:?}");
+    rig.elected(name, &NAMES, "127.0.0.1:0", &etcd.endpoint(), &more)
 }
 
 /// Runs a command that etcd's absence may have refused until it is done.

@@ -1,12 +1,11 @@
 //! A node in a process of its own, with TLS and clients of all kinds, which may be killed and started again.
 
-use super::process::{Process, field, start_node, tickplane};
+use super::process::{Process, field, start_node, token};
 use control::client::{Connection, ServerArgs};
 use control::proto::AuditRecord;
 use control::proto::clients_client::ClientsClient;
 use control::store::Store;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -20,12 +19,6 @@ pub struct Rig {
     /// Of a client that sees everything late.
     pub late: String,
     pub group: String,
-}
-
-fn token() -> (String, String) {
-    let output = tickplane().args(["client", "hash", "--json"]).output().unwrap();
-    let made: Value = serde_json::from_slice(&output.stdout).unwrap();
-    (made["token"].as_str().unwrap().to_owned(), made["token_sha256"].as_str().unwrap().to_owned())
 }
 
 /// Of this node alone, so that several may run at once.

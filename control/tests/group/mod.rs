@@ -4,15 +4,13 @@
 
 pub mod log;
 
-use crate::process::{Process, field, start_node_in, tickplane_in, wait_for};
+use crate::process::{Process, field, metrics_page, start_node_in, tickplane_in, wait_for};
 use dataplane::cache::reader::{Reader, State};
 use dataplane::cache::tick::{Kind, Quote};
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
 use drivers::region::RegionMapping;
 use serde_json::Value;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -123,6 +121,20 @@ impl Rig {
         nodes
     }
 
+    /// One of the nodes `names`, which elect their primary in the etcd at `endpoint`; `more` goes on in `[replica.etcd]`.
+    pub fn elected(&self, name: &str, names: &[&str], listen: &str, endpoint: &str, more: &str) -> Node {
+        let peers = names.iter().filter(|peer| **peer != name);
+        let peers: Vec<String> = peers.map(|peer| format!("{{ name = \"{peer}\" }}")).collect();
+        // Of their own network, where nobody else is.
+        let plaintext = if self.netns.is_some() { "plaintext = true\n" } else { "" };
+        let replica = format!(
+            "role = \"elected\"\nlisten = \"{listen}\"\n{plaintext}valid_for_ms = 400\npeers = [{}]\n[replica.etcd]\n\
+             endpoints = [{endpoint:?}]\ngroup = \"g\"\n{more}",
+            peers.join(", "),
+        );
+        self.start(name, LOG_TICKS, &replica)
+    }
+
     pub fn exchange(&self, session: &str, dump: &Path) -> Process {
         self.exchange_at(10_000, session, dump)
     }
@@ -214,11 +226,7 @@ impl Node {
     }
 
     pub fn metrics(&self) -> String {
-        let mut stream = TcpStream::connect(field(&self.line, "metrics").unwrap()).unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        text
+        metrics_page(field(&self.line, "metrics").unwrap())
     }
 }
 

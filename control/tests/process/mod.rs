@@ -1,6 +1,7 @@
 //! The command itself, as a process that ends with the test.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -63,6 +64,24 @@ pub fn start_node_in(netns: Option<&str>, folder: &Path, config: &str) -> (Proce
     // What it says later must not stop it.
     std::thread::spawn(move || lines.for_each(drop));
     (process, line.expect("it says that it runs"))
+}
+
+/// A token that `tickplane client hash` makes, and its hash.
+#[allow(dead_code, reason = "not every test that has processes has clients")]
+pub fn token() -> (String, String) {
+    let output = tickplane().args(["client", "hash", "--json"]).output().unwrap();
+    let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    (made["token"].as_str().unwrap().to_owned(), made["token_sha256"].as_str().unwrap().to_owned())
+}
+
+/// What a node's metrics page says.
+#[allow(dead_code, reason = "not every test that has processes looks there")]
+pub fn metrics_page(address: &str) -> String {
+    let mut page = TcpStream::connect(address).unwrap();
+    page.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    page.read_to_string(&mut text).unwrap();
+    text
 }
 
 /// Waits for what must come within a minute.

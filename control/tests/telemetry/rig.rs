@@ -1,9 +1,7 @@
 //! A node on loopback, and an exchange that feeds it.
 
-use super::process::{Process, field, start_node, tickplane};
+use super::process::{Process, field, metrics_page, start_node, tickplane};
 use serde_json::Value;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::Stdio;
 
 pub struct Rig {
@@ -66,10 +64,6 @@ impl Rig {
     }
 
     pub fn page(&self) -> String {
-        let mut page = TcpStream::connect(&self.metrics).unwrap();
-        page.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-        let mut text = String::new();
-        page.read_to_string(&mut text).unwrap();
-        text
+        metrics_page(&self.metrics)
     }
 }

@@ -12,11 +12,9 @@ use control::proto::market_data_client::MarketDataClient;
 use control::proto::{FeedsListRequest, HandOverRequest, SubscribeRequest};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use process::{Process, field, tickplane, wait_for};
+use process::{Process, field, metrics_page, tickplane, wait_for};
 use serde_json::Value;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
@@ -71,10 +69,7 @@ impl Node {
 
     /// What became of spans.
     fn spans(&self, outcome: &str) -> Option<f64> {
-        let mut page = TcpStream::connect(&self.metrics).unwrap();
-        page.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-        let mut text = String::new();
-        page.read_to_string(&mut text).unwrap();
+        let text = metrics_page(&self.metrics);
         assert!(text.contains("tickplane_uptime_seconds"), "{text}");
         let name = format!("tickplane_trace_spans_total{{outcome=\"{outcome}\"}} ");
         text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok())
