@@ -145,11 +145,10 @@ fn serve_bare(config: &str, cache: ServedCache, address: &mpsc::Sender<String>) 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let (_tail, tail) = watch::channel(0);
         let (_stopping, stopping) = watch::channel(false);
         let store = Arc::new(Store::in_memory().unwrap_or_else(|error| panic!("{error}")));
         let settings = Settings::new(Arc::new(config), None);
-        let node = control::node::Node::new(settings, cache, store, tail, stopping);
+        let node = control::node::Node::new(settings, cache, store, stopping);
         let node = Arc::new(node.unwrap_or_else(|error| panic!("{error}")));
         let (_revoke, standing) = Standing::new();
         let caller = Caller {

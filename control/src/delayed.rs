@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// Delays that one node can have at once; each costs the memory of the region once more.
 pub const DELAYS_MAX: usize = 4;
@@ -72,6 +71,12 @@ impl Delays {
             false => Err(DelayError::NotYet { delay_ms: delay.as_millis() }),
         }
     }
+
+    /// Does it with each view.
+    pub fn each(&self, what: impl Fn(&Node)) {
+        let views = self.views.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        views.iter().for_each(|view| what(&view.node));
+    }
 }
 
 impl Drop for Delays {
@@ -96,12 +101,14 @@ impl View {
         let mut delayed = Delayed::new(node.reader, cells, SystemClock.unix_ns(), delay_ns)
             .expect("the layout is that of the source");
         let reader = Reader::open(cells).expect("it was laid out just now");
-        let (tail_sender, tail) = watch::channel(0);
+        let node = Arc::new(node.with_cache(reader, bytes));
+        let log_bell = node.log_bell.clone();
         let is_complete = Arc::new(AtomicBool::new(delayed.is_complete()));
         let complete = is_complete.clone();
         // Often enough for the grain of the delayed region, and never so rarely that the end waits for it.
         let pause = (delay / 4_096).clamp(Duration::from_micros(100), Duration::from_millis(20));
         let fill = move || {
+            let mut known = 0;
             while !end.load(Ordering::Relaxed) {
                 if let Err(foreign) = delayed.poll(SystemClock.monotonic_ns()) {
                     tracing::error!("the region that is late ends: {foreign}");
@@ -109,14 +116,15 @@ impl View {
                 }
                 complete.store(delayed.is_complete(), Ordering::Release);
                 let seen = reader.tail();
-                tail_sender.send_if_modified(|known| std::mem::replace(known, seen) != seen);
+                if std::mem::replace(&mut known, seen) != seen {
+                    log_bell.ring();
+                }
                 std::thread::sleep(pause);
             }
             complete.store(false, Ordering::Release);
         };
         let thread = std::thread::Builder::new().name("delayed".to_owned()).spawn(fill)?;
         tracing::info!(delay_ms = delay.as_millis(), "a region that is late: {} MiB", bytes >> 20);
-        let node = Arc::new(node.with_cache(reader, bytes, tail));
         Ok(View { delay, node, is_complete, thread: Some(thread) })
     }
 }

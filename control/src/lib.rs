@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod bell;
 pub mod client;
 mod codec;
 pub mod config;
@@ -20,6 +21,7 @@ pub mod log;
 pub mod metrics;
 pub mod midnight;
 pub mod node;
+mod notifier;
 pub mod objective;
 pub mod pattern;
 pub mod port;

@@ -1,6 +1,7 @@
 //! The node as its services see it: the cache, the counters, and what is going on.
 
 use crate::access::{Access, ClientsError};
+use crate::bell::Bell;
 use crate::config::Config;
 use crate::connection::Connections;
 use crate::delayed::{DelayError, Delays};
@@ -44,11 +45,13 @@ pub struct Node {
     shared: Arc<Shared>,
     pub reader: Reader<'static>,
     pub region_bytes: usize,
-    /// The log's tail, as the notifier last saw it.
-    pub tail: watch::Receiver<u64>,
+    /// Rung when the log has grown.
+    pub log_bell: Arc<Bell>,
     /// The log as it is delivered.
     pub chunks: Chunks,
     delays: Delays,
+    /// Whether somebody vouched for the cache, and the node was to end, when that was last looked at.
+    watched: Mutex<(bool, bool)>,
 }
 
 /// What all services share.
@@ -62,6 +65,9 @@ pub struct Shared {
     pub delivery: Arc<Delivery>,
     /// True once the node is to end.
     pub stopping: watch::Receiver<bool>,
+    /// Rung when what is not in the log concerns who waits for it: nobody vouches for the cache any more, or does again, the node is
+    /// to end, limits are others.
+    pub news_bell: Arc<Bell>,
     pub group: GroupAccess,
     pub quotas: Arc<Quotas>,
     pub access: Arc<Access>,
@@ -102,7 +108,6 @@ impl Node {
         mut settings: Settings,
         cache: ServedCache,
         store: Arc<Store>,
-        tail: watch::Receiver<u64>,
         stopping: watch::Receiver<bool>,
     ) -> Result<Node, NodeError> {
         let ServedCache { reader, telemetry, region_bytes, group } = cache;
@@ -115,9 +120,11 @@ impl Node {
             Ok(())
         });
         let quotas = Arc::new(Quotas::new(config.quota.clone()));
-        let limiting = quotas.clone();
+        let news_bell = Arc::new(Bell::default());
+        let (limiting, telling) = (quotas.clone(), news_bell.clone());
         settings.on_change("quota", move |config| {
             limiting.set_defaults(config.quota.clone(), SystemClock.monotonic_ns());
+            telling.ring();
             Ok(())
         });
         let mut ledger = Ledger::new(store, &config.node)?;
@@ -126,7 +133,7 @@ impl Node {
         settings
             .on_change("clients", move |config| admitting.reload(config).map_err(|error| error.to_string()));
         let connections = Arc::new(Connections::new(config.grpc.connections_max));
-        follow_quotas(&mut ledger, quotas.clone(), access.clone())?;
+        follow_quotas(&mut ledger, quotas.clone(), access.clone(), news_bell.clone())?;
         let subscriptions = Subscriptions::open(config.clone(), &mut ledger)?;
         #[cfg(feature = "etcd")]
         if let Some(etcd) = config.replica.as_ref().and_then(|replica| replica.etcd.as_ref()) {
@@ -145,6 +152,7 @@ impl Node {
             started_ns: SystemClock.unix_ns(),
             delivery,
             stopping,
+            news_bell,
             group,
             quotas,
             access,
@@ -156,26 +164,38 @@ impl Node {
             windows: Mutex::default(),
             objectives,
         };
-        Ok(Node::over(Arc::new(shared), reader, region_bytes, tail))
+        Ok(Node::over(Arc::new(shared), reader, region_bytes))
     }
 
-    fn over(
-        shared: Arc<Shared>,
-        reader: Reader<'static>,
-        region_bytes: usize,
-        tail: watch::Receiver<u64>,
-    ) -> Node {
-        Node { shared, reader, region_bytes, tail, chunks: Chunks::default(), delays: Delays::default() }
+    fn over(shared: Arc<Shared>, reader: Reader<'static>, region_bytes: usize) -> Node {
+        Node {
+            shared,
+            reader,
+            region_bytes,
+            log_bell: Arc::default(),
+            chunks: Chunks::default(),
+            delays: Delays::default(),
+            watched: Mutex::default(),
+        }
     }
 
     /// The same node with another cache.
-    pub fn with_cache(
-        &self,
-        reader: Reader<'static>,
-        region_bytes: usize,
-        tail: watch::Receiver<u64>,
-    ) -> Node {
-        Node::over(self.shared.clone(), reader, region_bytes, tail)
+    pub fn with_cache(&self, reader: Reader<'static>, region_bytes: usize) -> Node {
+        Node::over(self.shared.clone(), reader, region_bytes)
+    }
+
+    /// Rings for those who wait if nobody vouches for the cache any more, or does again, or the node is to end; to be called a few
+    /// times a second.
+    pub fn watch_over(&self) {
+        let now = (self.is_alive(), *self.stopping.borrow());
+        let before = {
+            let mut watched = self.watched.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            std::mem::replace(&mut *watched, now)
+        };
+        if before != now {
+            self.news_bell.ring();
+        }
+        self.delays.each(Node::watch_over);
     }
 
     /// The node as it was `delay` ago.
@@ -270,7 +290,12 @@ impl Node {
 }
 
 /// From now on clients have the limits of their own that the ledger has, whether they have called yet or not.
-fn follow_quotas(ledger: &mut Ledger, quotas: Arc<Quotas>, access: Arc<Access>) -> Result<(), StoreError> {
+fn follow_quotas(
+    ledger: &mut Ledger,
+    quotas: Arc<Quotas>,
+    access: Arc<Access>,
+    news_bell: Arc<Bell>,
+) -> Result<(), StoreError> {
     let take = move |name: &str, own: Option<QuotaLimits>| {
         let own = own.map(|own| Limits::try_from(&own)).transpose()?;
         let role = access.role_of(name).unwrap_or_default();
@@ -283,6 +308,7 @@ fn follow_quotas(ledger: &mut Ledger, quotas: Arc<Quotas>, access: Arc<Access>) 
                 tracing::error!(client = name, "its own limits are kept, but do not hold: {error}");
             }
         }
+        news_bell.ring();
     })
 }
 

@@ -6,6 +6,7 @@ use crate::connection::raise_file_limit;
 use crate::election::{Election, ElectionError};
 use crate::log::Log;
 use crate::node::{Node, NodeError};
+use crate::notifier::Notifier;
 use crate::port::{self, AnyPort, PortError};
 use crate::replica::{self, Lead, Member, Orders, OwnRegion, ReplicaError, TermFile, View};
 use crate::server::{self, Listeners, ServerError};
@@ -48,8 +49,6 @@ Examples:
 /// What runs without a configuration.
 const EMBEDDED: &str = include_str!("../../configs/embedded.toml");
 pub(crate) const EMBEDDED_NAME: &str = "configs/embedded.toml (built in)";
-/// How often the log's end is looked at for subscribers.
-const NOTIFY_INTERVAL: Duration = Duration::from_micros(100);
 
 /// Run the appliance
 ///
@@ -197,14 +196,10 @@ pub async fn serve_cache(
     ended: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let reader = cache.reader;
-    let (seen_sender, seen) = watch::channel(0);
-    let (tail_sender, tail) = watch::channel(0);
     let (stopping_sender, stopping) = watch::channel(false);
-    let notifier_end = Arc::new(AtomicBool::new(false));
     let store = Arc::new(open_store(&settings.current().0.store)?);
-    let node = Arc::new(Node::new(settings, cache, store, tail, stopping)?);
-    let notifier = start_notifier(reader, seen_sender, notifier_end.clone())?;
-    let passing_on = tokio::spawn(pass_on(seen, tail_sender));
+    let node = Arc::new(Node::new(settings, cache, store, stopping)?);
+    let notifier = Notifier::start(reader, node.log_bell.clone())?;
     let ended = async {
         ended.await;
         stopping_sender.send_replace(true);
@@ -212,11 +207,9 @@ pub async fn serve_cache(
     let reloader = tokio::spawn(reload_on_hangup(node.clone()));
     let served = server::serve(node, listeners, ended).await;
     reloader.abort();
-    passing_on.abort();
-    notifier_end.store(true, Ordering::Relaxed);
-    let joined = tokio::task::spawn_blocking(move || notifier.join()).await;
+    let is_well = notifier.end().await;
     served?;
-    if matches!(joined, Ok(Ok(()))) { Ok(()) } else { Err(RunError::NotifierEnded) }
+    if is_well { Ok(()) } else { Err(RunError::NotifierEnded) }
 }
 
 /// Where what is made at run time is kept.
@@ -338,30 +331,6 @@ fn telemetry_of_none(config: &Config) -> Arc<Telemetry> {
         feeds: config.feeds.iter().map(|_| FeedTelemetry::default()).collect(),
         ..Telemetry::default()
     })
-}
-
-/// Tells that there is something new. A thread of its own: the runtime's timers are too coarse.
-fn start_notifier(
-    reader: Reader<'static>,
-    tail: watch::Sender<u64>,
-    end: Arc<AtomicBool>,
-) -> Result<JoinHandle<()>, RunError> {
-    let notify = move || {
-        while !end.load(Ordering::Relaxed) {
-            let seen = reader.tail();
-            tail.send_if_modified(|known| std::mem::replace(known, seen) != seen);
-            std::thread::sleep(NOTIFY_INTERVAL);
-        }
-    };
-    Ok(std::thread::Builder::new().name("notifier".to_owned()).spawn(notify)?)
-}
-
-/// Passes on to all subscribers what the notifier says. From within the runtime each of them is woken by a place in a queue;
-/// the notifier itself would have to call the kernel for each.
-async fn pass_on(mut seen: watch::Receiver<u64>, tail: watch::Sender<u64>) {
-    while seen.changed().await.is_ok() {
-        tail.send_replace(*seen.borrow_and_update());
-    }
 }
 
 async fn any_ended(threads: &[JoinHandle<()>]) {

@@ -30,6 +30,8 @@ use tower::util::option_layer;
 
 /// How often rates and health are looked at.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is looked whether somebody vouches for the cache.
+const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 /// How long connections may take to end.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// How long a client may take to agree on TLS.
@@ -135,6 +137,7 @@ pub async fn serve(
     let traces =
         traces.as_ref().map(|to| Traces::start(to, &node.config.node, node.spans.clone())).transpose()?;
     let sampler = tokio::spawn(sample(node.clone(), health));
+    let watcher = tokio::spawn(watch_over(node.clone()));
     let page = listeners.metrics.map(|listener| tokio::spawn(metrics::serve(node.clone(), listener)));
     let mut stopping = node.stopping.clone();
     let shutdown = async move {
@@ -162,11 +165,23 @@ pub async fn serve(
         () = drained => Ok(()),
     };
     sampler.abort();
+    watcher.abort();
     page.inspect(|page| page.abort());
     if let Some(traces) = traces {
         traces.flush().await;
     }
     Ok(served?)
+}
+
+async fn watch_over(node: Arc<Node>) {
+    let mut stopping = node.stopping.clone();
+    loop {
+        node.watch_over();
+        tokio::select! {
+            () = tokio::time::sleep(WATCH_INTERVAL) => {}
+            Ok(()) = stopping.changed() => {}
+        }
+    }
 }
 
 async fn sample(node: Arc<Node>, mut health: tonic_health::server::HealthReporter) {

@@ -1,32 +1,37 @@
 //! Runs a subscription for a client's connection.
 //!
 //! What runs is the stream of responses itself: it is asked for the next one when the connection has room for it, by the task that
-//! sends it. So what is told then is as new as it can be, and nothing waits between two tasks.
+//! sends it. So what is told then is as new as it can be, and nothing waits between two tasks. It is a stream by hand rather
+//! than of an `async` function, since a wait is then a look at two bells, and makes and drops nothing.
 
 use super::subscription::BODY_BYTES;
 use super::{Client, Plan, Response, Step, Subscription};
 use crate::access::Caller;
+use crate::bell::Listener;
 use crate::node::{Node, OpenSubscription};
 use crate::proto::Place;
 use crate::quota::{HeldSubscription, Policy};
 use crate::selection::Selection;
-use futures_util::stream;
 use prost::Message;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
 use tokio_stream::Stream;
+use tokio_stream::wrappers::WatchStream;
 use tonic::Status;
 
 /// About what a response has at most, for which there is to be room in a client's quota.
 const RESPONSE_UPDATES: u64 = 512;
 const RESPONSE_BYTES: u64 = 64 << 10;
-/// How often the worker's liveness is looked at when nothing happens.
-const LIVENESS_INTERVAL: Duration = Duration::from_millis(100);
+/// Nobody waits so long for a time.
+const FOR_EVER: Duration = Duration::from_secs(86_400);
+/// How often a subscription looks whether its client is to be disconnected, if that can be.
+const CUT_INTERVAL: Duration = Duration::from_millis(100);
 
 type Sent = Result<Response, Status>;
-pub type Responses = Pin<Box<dyn Stream<Item = Sent> + Send>>;
 
 /// A plan as it changes; an error is the end of the subscription.
 pub type Plans = watch::Receiver<Result<Arc<Plan>, Status>>;
@@ -48,10 +53,22 @@ pub fn open(
     let allowed = caller.entitlement.rows.clone();
     let plan = narrowed(plans.borrow_and_update().clone()?, &allowed);
     let client = Client { name: caller.name.clone(), role: caller.role.name() };
-    let (tail, stopping) = (node.tail.clone(), node.stopping.clone());
+    let (log, news) = (Listener::new(&node.log_bell), Listener::new(&node.news_bell));
     let subscription = Subscription::new(node, client, plan, resume);
-    let run = Run { subscription, allowed, plans, tail, stopping, was_full: false, held, _place: place };
-    Ok(Box::pin(stream::unfold(Some(Box::new(run)), |run| async { Some(run?.next().await) })))
+    Ok(Responses {
+        subscription,
+        allowed,
+        plans: Some(WatchStream::from_changes(plans)),
+        log,
+        news,
+        timer: None,
+        was_full: false,
+        waited_for_quota: false,
+        unpaid: None,
+        has_ended: false,
+        held,
+        _place: place,
+    })
 }
 
 /// A plan, as far as the client may see what it wants.
@@ -59,63 +76,105 @@ fn narrowed(plan: Arc<Plan>, allowed: &Selection) -> Arc<Plan> {
     Arc::new(Plan { allowed: allowed.clone(), ..(*plan).clone() })
 }
 
-struct Run {
+/// What one client is told; nothing comes behind an error.
+pub struct Responses {
     subscription: Subscription,
     /// What the client may see.
     allowed: Selection,
-    plans: Plans,
-    tail: watch::Receiver<u64>,
-    stopping: watch::Receiver<bool>,
+    /// `None` = it can't change any more.
+    plans: Option<WatchStream<Result<Arc<Plan>, Status>>>,
+    log: Listener,
+    news: Listener,
+    /// Made by the first wait that has an end.
+    timer: Option<Pin<Box<Sleep>>>,
     /// A response was full, and others did not have their turn since.
     was_full: bool,
+    waited_for_quota: bool,
+    /// A response for which the client's quota has had too little so far.
+    unpaid: Option<Box<Response>>,
+    has_ended: bool,
     /// What the client's quota has for it.
     held: HeldSubscription,
     _place: OpenSubscription,
 }
 
-impl Run {
-    /// The next response, and what tells those behind it; none are behind the end.
-    async fn next(mut self: Box<Self>) -> (Sent, Option<Box<Self>>) {
-        match self.deliver().await {
-            Ok(response) => (Ok(*response), Some(self)),
-            Err(status) => (Err(*status), None),
-        }
-    }
+/// What comes of one look at everything.
+enum Turn {
+    Send(Box<Response>),
+    /// Others have their turn first.
+    Again,
+    /// There is nothing to do before this time is over, or (if `is_prompt`) before the log grows.
+    Wait {
+        time: Duration,
+        is_prompt: bool,
+    },
+}
 
-    async fn deliver(&mut self) -> Result<Box<Response>, Box<Status>> {
+impl Stream for Responses {
+    type Item = Sent;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Sent>> {
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
         if std::mem::take(&mut self.was_full) {
             // It is sent first, and others have their turn.
-            tokio::task::yield_now().await;
+            return again(context);
         }
-        let mut waited_for_quota = false;
         loop {
-            if *self.stopping.borrow() {
-                let status = Status::unavailable("the node shuts down: subscribe again when it is back");
-                return Err(status.into());
-            }
-            self.follow_plans()?;
-            self.stay()?;
-            let now_ns = self.subscription.node.now_ns();
-            if let Some(wait) = self.quota_wait(now_ns) {
-                waited_for_quota = true;
-                self.wait(wait, false).await;
-                continue;
-            }
-            if std::mem::take(&mut waited_for_quota) {
-                self.subscription.conflate(now_ns);
-            }
-            match self.subscription.step(now_ns) {
-                Step::Send(response) => {
-                    self.charge(&response, now_ns).await?;
+            match self.turn(context) {
+                Ok(Turn::Send(response)) => {
                     self.was_full = response.body_bytes() >= BODY_BYTES;
-                    return Ok(response);
+                    return Poll::Ready(Some(Ok(*response)));
                 }
-                Step::Again => tokio::task::yield_now().await,
-                Step::End(status) => return Err(status.into()),
-                Step::Wait { until_ns, is_prompt } => {
-                    let wait = Duration::from_nanos(until_ns.saturating_sub(now_ns));
-                    self.wait(wait, is_prompt).await;
+                Ok(Turn::Again) => return again(context),
+                Ok(Turn::Wait { time, is_prompt }) => ready!(self.poll_wait(time, is_prompt, context)),
+                Err(status) => {
+                    self.has_ended = true;
+                    return Poll::Ready(Some(Err(*status)));
                 }
+            }
+        }
+    }
+}
+
+fn again<T>(context: &Context<'_>) -> Poll<T> {
+    context.waker().wake_by_ref();
+    Poll::Pending
+}
+
+impl Responses {
+    fn turn(&mut self, context: &mut Context<'_>) -> Result<Turn, Box<Status>> {
+        self.log.listen();
+        self.news.listen();
+        if *self.subscription.node.stopping.borrow() {
+            let status = Status::unavailable("the node shuts down: subscribe again when it is back");
+            return Err(status.into());
+        }
+        self.follow_plans(context)?;
+        self.stay()?;
+        let now_ns = self.subscription.node.now_ns();
+        if let Some(response) = self.unpaid.take() {
+            return self.charge(response, now_ns);
+        }
+        if let Some(time) = self.quota_wait(now_ns) {
+            self.waited_for_quota = true;
+            return Ok(Turn::Wait { time, is_prompt: false });
+        }
+        if std::mem::take(&mut self.waited_for_quota) {
+            self.subscription.conflate(now_ns);
+        }
+        match self.subscription.step(now_ns) {
+            Step::Send(response) => self.charge(response, now_ns),
+            Step::Again => Ok(Turn::Again),
+            Step::End(status) => Err(status.into()),
+            Step::Wait { until_ns, is_prompt } => {
+                let interval = self.subscription.plan().interval;
+                let time = Duration::from_nanos(until_ns.saturating_sub(now_ns));
+                Ok(match interval.is_zero() {
+                    true => Turn::Wait { time, is_prompt },
+                    false => Turn::Wait { time: time.min(interval), is_prompt: false },
+                })
             }
         }
     }
@@ -138,51 +197,50 @@ impl Run {
     }
 
     /// Takes a response out of the client's quota. If that has too little, the client's policy says what becomes of it.
-    async fn charge(&mut self, response: &Response, now_ns: u64) -> Result<(), Box<Status>> {
+    fn charge(&mut self, response: Box<Response>, now_ns: u64) -> Result<Turn, Box<Status>> {
         let instruments = self.held.set_instruments(self.subscription.instruments());
         instruments.map_err(|excess| excess.status())?;
-        let (mut now_ns, bytes) = (now_ns, response.encoded_len() as u64);
-        loop {
-            self.stay()?;
-            let Err(excess) = self.held.quota().charge_delivery(now_ns, response.updates, bytes) else {
-                return Ok(());
-            };
-            let Some(wait) = excess.retry_after.filter(|_| excess.policy == Policy::Conflate) else {
-                return Err(excess.status().into());
-            };
-            tokio::time::sleep(wait).await;
-            now_ns = self.subscription.node.now_ns();
+        let bytes = response.encoded_len() as u64;
+        let Err(excess) = self.held.quota().charge_delivery(now_ns, response.updates, bytes) else {
+            return Ok(Turn::Send(response));
+        };
+        match excess.retry_after {
+            Some(time) if excess.policy == Policy::Conflate => {
+                self.unpaid = Some(response);
+                Ok(Turn::Wait { time, is_prompt: false })
+            }
+            _ => Err(excess.status().into()),
         }
     }
 
-    fn follow_plans(&mut self) -> Result<(), Box<Status>> {
-        if self.plans.borrow().has_changed() {
-            let plan = narrowed(self.plans.borrow_and_update().clone()?, &self.allowed);
-            let now_ns = self.subscription.node.now_ns();
-            self.subscription.change(plan, now_ns);
+    fn follow_plans(&mut self, context: &mut Context<'_>) -> Result<(), Box<Status>> {
+        while let Some(plans) = &mut self.plans {
+            match Pin::new(plans).poll_next(context) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(None) => self.plans = None,
+                Poll::Ready(Some(plan)) => {
+                    let plan = narrowed(plan?, &self.allowed);
+                    let now_ns = self.subscription.node.now_ns();
+                    self.subscription.change(plan, now_ns);
+                }
+            }
         }
         Ok(())
     }
 
-    /// Waits until there may be something to do.
-    async fn wait(&mut self, wait: Duration, is_prompt: bool) {
-        let interval = self.subscription.plan().interval;
-        let is_prompt = is_prompt && interval.is_zero();
-        let most = if interval.is_zero() { LIVENESS_INTERVAL } else { interval };
-        tokio::select! {
-            _ = self.tail.changed(), if is_prompt => {}
-            _ = self.stopping.changed() => {}
-            () = changed(&mut self.plans) => {}
-            () = tokio::time::sleep(wait.min(most)) => {}
+    /// Ready = there may be something to do.
+    fn poll_wait(&mut self, time: Duration, is_prompt: bool, context: &mut Context<'_>) -> Poll<()> {
+        if self.news.poll_rung(context).is_ready() || (is_prompt && self.log.poll_rung(context).is_ready()) {
+            return Poll::Ready(());
         }
-    }
-}
-
-/// Waits for another plan, without taking it.
-async fn changed(plans: &mut Plans) {
-    match plans.changed().await {
-        Ok(()) => plans.mark_changed(),
-        // Whoever could change it is gone.
-        Err(_) => std::future::pending().await,
+        let can_be_cut = self.held.quota().policy() == Policy::Disconnect;
+        let time = if can_be_cut { time.min(CUT_INTERVAL) } else { time };
+        if time >= FOR_EVER {
+            return Poll::Pending;
+        }
+        let until = Instant::now() + time;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        timer.as_mut().reset(until);
+        timer.as_mut().poll(context)
     }
 }

@@ -58,10 +58,10 @@ impl World {
         writer.keep_alive(0, FOR_EVER_NS);
         let settings = Settings::new(Arc::new(Config::parse(Path::new("test.toml"), CONFIG).unwrap()), None);
         let telemetry = Arc::new(Telemetry { feeds: vec![FeedTelemetry::default()], ..Telemetry::default() });
-        let (tail, stopping) = (watch::channel(0).1, watch::channel(false).1);
+        let stopping = watch::channel(false).1;
         let (reader, group) = (writer.reader(), GroupAccess::default());
         let cache = ServedCache { reader, telemetry, region_bytes: 0, group };
-        let node = Node::new(settings, cache, Arc::new(Store::in_memory().unwrap()), tail, stopping);
+        let node = Node::new(settings, cache, Arc::new(Store::in_memory().unwrap()), stopping);
         let mut world =
             World { writer, node: Arc::new(node.unwrap()), now_ns: MS, log: Vec::new(), session: 0 };
         world.begin_session();

@@ -68,7 +68,6 @@ pub struct Desk {
     pub writer: Writer<'static>,
     pub cells: &'static [Cell],
     pub telemetry: Arc<Telemetry>,
-    pub tail: watch::Sender<u64>,
     pub stopping: watch::Sender<bool>,
     pub channel: Channel,
     pub url: String,
@@ -100,7 +99,6 @@ impl Desk {
             ports: vec![PortTelemetry::default()],
             ..Telemetry::default()
         });
-        let (tail, tail_seen) = watch::channel(0);
         let (stopping, stopping_seen) = watch::channel(false);
         let listeners = server::bind(&config).await.unwrap();
         let (grpc, metrics) = (listeners.grpc_address(), listeners.metrics_address().unwrap());
@@ -111,14 +109,14 @@ impl Desk {
             group: GroupAccess::default(),
         };
         let settings = Settings::new(Arc::new(config), None);
-        let node = Arc::new(Node::new(settings, cache, store, tail_seen, stopping_seen).unwrap());
+        let node = Arc::new(Node::new(settings, cache, store, stopping_seen).unwrap());
         let serving = node.clone();
         let served = tokio::spawn(async move {
             server::serve(serving, listeners, std::future::pending()).await.unwrap();
         });
         let url = format!("http://{grpc}");
         let channel = Channel::from_shared(url.clone()).unwrap().connect().await.unwrap();
-        let mut desk = Desk { writer, cells, telemetry, tail, stopping, channel, url, metrics, node, served };
+        let mut desk = Desk { writer, cells, telemetry, stopping, channel, url, metrics, node, served };
         desk.session(b"SESSION001");
         desk
     }
@@ -175,7 +173,7 @@ impl Desk {
     pub fn commit(&mut self) {
         self.writer.commit();
         self.writer.stamp_burst(SystemClock.monotonic_ns());
-        self.tail.send_replace(self.writer.position());
+        self.node.log_bell.ring();
     }
 
     pub async fn metrics_page(&self) -> String {

@@ -270,7 +270,7 @@ async fn a_subscription_begins_again_when_the_region_does() {
     let quote = |bid_price| Quote { bid_price, bid_size: 1, ..Quote::EMPTY };
     follower.tick(&desk.head(3, 1).with_payload(quote(5))).unwrap();
     follower.commit();
-    desk.tail.send_replace(follower.position());
+    desk.node.log_bell.ring();
     let symbols = |response: &SubscribeResponse| -> Vec<String> {
         response.updates.iter().map(|update| update.symbol.clone()).collect()
     };
