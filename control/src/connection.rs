@@ -1,6 +1,6 @@
 //! Connections of gRPC clients: so many may be open, and each is given back when it ends.
 
-use dataplane::counters::Counter;
+use dataplane::counters::SharedCounter;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -21,12 +21,12 @@ pub struct Connections {
     max: usize,
     free: Arc<Semaphore>,
     /// Those that were closed as soon as they had come, since there was no place.
-    pub refused: Counter,
+    pub refused: SharedCounter,
 }
 
 impl Connections {
     pub fn new(max: usize) -> Connections {
-        Connections { max, free: Arc::new(Semaphore::new(max)), refused: Counter::default() }
+        Connections { max, free: Arc::new(Semaphore::new(max)), refused: SharedCounter::default() }
     }
 
     pub fn open(&self) -> usize {

@@ -1,7 +1,7 @@
 //! The servers: gRPC with health and reflection, and the metrics page.
 
 use crate::access::AccessLayer;
-use crate::config::{Config, GrpcTlsConfig};
+use crate::config::{Config, GrpcConfig, GrpcTlsConfig};
 use crate::node::Node;
 use crate::objective::HEALTH_PREFIX;
 use crate::proto::ObjectiveState;
@@ -23,11 +23,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 use tonic::service::Routes;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
 use tower::util::option_layer;
 
+/// More would rarely help, and take cores from the worker.
+const THREADS_DEFAULT_MAX: usize = 4;
 /// How often rates and health are looked at.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is looked whether somebody vouches for the cache.
@@ -74,6 +77,19 @@ impl Listeners {
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().map(|listener| listener.local_addr().expect("a bound socket has an address"))
     }
+}
+
+/// The threads that serve: they share what there is to do.
+pub fn runtime(config: &GrpcConfig) -> std::io::Result<Runtime> {
+    let threads = match config.threads {
+        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().min(THREADS_DEFAULT_MAX)),
+        threads => threads,
+    };
+    let mut runtime = match threads {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    runtime.worker_threads(threads).thread_name("grpc").enable_all().build()
 }
 
 pub async fn bind(config: &Config) -> Result<Listeners, ServerError> {

@@ -1,4 +1,4 @@
-//! Single-writer counters: the owner adds with a plain load and store, anyone reads.
+//! Counters that anyone reads. Those of a hot path have a single writer, which adds with a plain load and store.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -19,6 +19,20 @@ impl Counter {
     }
 
     #[inline(always)]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number to which any thread adds, by a locked instruction.
+#[derive(Debug, Default)]
+pub struct SharedCounter(AtomicU64);
+
+impl SharedCounter {
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

@@ -9,7 +9,7 @@ use crate::proto::KeptClient;
 use crate::quota::{self, Quotas};
 use crate::store::Object;
 use crate::trace::Findings;
-use dataplane::counters::Counter;
+use dataplane::counters::SharedCounter;
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
 use std::collections::BTreeMap;
@@ -28,11 +28,11 @@ use tower::{Layer, Service};
 #[derive(Debug, Default)]
 pub struct Refusals {
     /// Nobody knows who called.
-    pub unauthenticated: Counter,
+    pub unauthenticated: SharedCounter,
     /// Nobody knows who called, and its source has tried too often.
-    pub guesses: Counter,
+    pub guesses: SharedCounter,
     /// It may not: its role is not enough, or it can't call as the node is configured.
-    pub denied: Counter,
+    pub denied: SharedCounter,
 }
 
 /// Who may call, and who was refused.

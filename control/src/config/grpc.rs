@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 const CONNECTIONS_MAX: usize = 1_000_000;
+const THREADS_MAX: usize = 64;
 const CERTIFICATE_BYTES_MAX: usize = 253;
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -19,6 +20,8 @@ pub struct GrpcConfig {
     pub subscriptions_max: usize,
     /// Connections that may be open at once; one more is closed as soon as it has come.
     pub connections_max: usize,
+    /// Threads that answer calls and deliver to subscribers; 0 = as many as there are cores, 4 at most.
+    pub threads: usize,
     /// Encrypts what goes between the node and its clients.
     pub tls: Option<GrpcTlsConfig>,
     /// Tokens and prices may go beyond this machine unencrypted: for a network that nobody else reaches.
@@ -28,7 +31,14 @@ pub struct GrpcConfig {
 impl Default for GrpcConfig {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 50_051));
-        GrpcConfig { listen, subscriptions_max: 256, connections_max: 4_096, tls: None, plaintext: false }
+        GrpcConfig {
+            listen,
+            subscriptions_max: 256,
+            connections_max: 4_096,
+            threads: 0,
+            tls: None,
+            plaintext: false,
+        }
     }
 }
 
@@ -76,7 +86,12 @@ impl Config {
     }
 
     pub(super) fn check_grpc(&self) -> Result<(), String> {
-        let GrpcConfig { listen, tls, plaintext, connections_max, .. } = &self.grpc;
+        let GrpcConfig { listen, tls, plaintext, connections_max, threads, .. } = &self.grpc;
+        if *threads > THREADS_MAX {
+            return Err(format!(
+                "[grpc] threads = {threads}: at most {THREADS_MAX}; 0 = as many as there are cores, 4 at most"
+            ));
+        }
         if !(1..=CONNECTIONS_MAX).contains(connections_max) {
             return Err(format!(
                 "[grpc] connections_max = {connections_max}: must be 1 to {CONNECTIONS_MAX}"

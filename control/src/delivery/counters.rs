@@ -1,7 +1,7 @@
 //! Deliveries: what was handed to subscribers, how long that took, and for whom.
 
 use crate::latency::Scope;
-use dataplane::counters::Counter;
+use dataplane::counters::SharedCounter;
 use dataplane::histogram::Histogram;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicUsize;
@@ -16,17 +16,17 @@ const ROLES_MAX: usize = 8;
 /// A client takes another's place once it is so many times as busy: they should not take turns.
 const BUSIER: u64 = 2;
 
-/// Counted by the one thread on which the services run.
 #[derive(Debug, Default)]
 pub struct Delivery {
     /// Subscriptions that are open now.
     pub subscriptions: AtomicUsize,
     /// Subscriptions that may be open at once.
     pub subscriptions_max: AtomicUsize,
-    pub delivered: Counter,
-    pub conflated: Counter,
-    /// A tick can be read in the cache → it is handed to a subscriber's connection.
+    pub delivered: SharedCounter,
+    pub conflated: SharedCounter,
+    /// A tick can be read in the cache → it is handed to a subscriber's connection. Whoever counts has `clients`.
     pub published_to_delivered: Histogram,
+    /// Their histograms, too, have one writer: whoever has the lock.
     clients: Mutex<Clients>,
 }
 
@@ -50,8 +50,9 @@ impl Delivery {
     /// `updates` that could be read at `published_ns` (of the first) are handed to `client`'s connection at `now_ns`
     /// (`CLOCK_MONOTONIC`).
     pub fn record(&self, client: &str, role: &str, published_ns: u64, now_ns: u64, updates: u64) {
+        let mut clients = self.clients();
         self.published_to_delivered.record_between(published_ns, now_ns, updates);
-        self.clients().histogram_for(client, role, updates).record_between(published_ns, now_ns, updates);
+        clients.histogram_for(client, role, updates).record_between(published_ns, now_ns, updates);
     }
 
     /// Halves how busy clients were, so that it is a matter of the last minutes.

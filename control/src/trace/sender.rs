@@ -1,6 +1,6 @@
 //! Spans that have ended: they wait in a queue, and a task sends them.
 
-use dataplane::counters::Counter;
+use dataplane::counters::SharedCounter;
 use opentelemetry::Context;
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -20,11 +20,11 @@ const FILL_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct SpanCounts {
     /// The collector took them.
-    pub sent: Counter,
+    pub sent: SharedCounter,
     /// It was not reached, or refused them. They are not sent again.
-    pub failed: Counter,
+    pub failed: SharedCounter,
     /// They found the queue full.
-    pub dropped: Counter,
+    pub dropped: SharedCounter,
 }
 
 impl SpanCounts {
