@@ -5,10 +5,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::{Stream, StreamExt};
 use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
 
@@ -18,19 +18,33 @@ const OTHER_FILES: u64 = 128;
 /// How many there are, and may be.
 #[derive(Debug)]
 pub struct Connections {
-    max: usize,
-    free: Arc<Semaphore>,
+    max: AtomicUsize,
+    open: AtomicUsize,
     /// Those that were closed as soon as they had come, since there was no place.
     pub refused: SharedCounter,
 }
 
 impl Connections {
     pub fn new(max: usize) -> Connections {
-        Connections { max, free: Arc::new(Semaphore::new(max)), refused: SharedCounter::default() }
+        Connections { max: max.into(), open: AtomicUsize::new(0), refused: SharedCounter::default() }
     }
 
     pub fn open(&self) -> usize {
-        self.max - self.free.available_permits()
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// So many may be open from now on; those that are open stay, even if they are more.
+    pub fn set_max(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
+        check(getrlimit(Resource::Nofile).current, max);
+    }
+
+    /// `None` = there is none.
+    fn place(self: &Arc<Self>) -> Option<Place> {
+        let max = self.max.load(Ordering::Relaxed);
+        let one_more = |open: usize| (open < max).then_some(open + 1);
+        let opened = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        opened.is_ok().then(|| Place(self.clone()))
     }
 
     /// Those that come, as long as there is a place for them. What is small is sent at once (`TCP_NODELAY`): an update must not
@@ -41,13 +55,11 @@ impl Connections {
                 Ok(stream) => stream,
                 Err(error) => return Some(Err(error)),
             };
-            match self.free.clone().try_acquire_owned() {
-                Ok(place) => Some(Ok(Connection { stream, _place: place })),
-                Err(_) => {
-                    self.refused.add(1);
-                    None
-                }
+            let place = self.place();
+            if place.is_none() {
+                self.refused.add(1);
             }
+            Some(Ok(Connection { stream, _place: place? }))
         })
     }
 }
@@ -76,7 +88,17 @@ fn check(files_max: Option<u64>, connections_max: usize) {
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
+}
+
+/// Given back when it is dropped.
+#[derive(Debug)]
+struct Place(Arc<Connections>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Connected for Connection {
@@ -149,7 +171,19 @@ mod tests {
         assert_eq!((connections.open(), connections.refused.get()), (1, 1));
         drop(held);
         let _third = TcpStream::connect(address).await.unwrap();
-        incoming.next().await.unwrap().unwrap();
+        let held = incoming.next().await.unwrap().unwrap();
         assert_eq!(connections.refused.get(), 1);
+        connections.set_max(2);
+        let _fourth = TcpStream::connect(address).await.unwrap();
+        let _other = incoming.next().await.unwrap().unwrap();
+        // Fewer from now on: those that are open stay.
+        connections.set_max(1);
+        drop(held);
+        let (mut fifth, mut byte) = (TcpStream::connect(address).await.unwrap(), [0]);
+        tokio::select! {
+            accepted = incoming.next() => panic!("there is no place: {accepted:?}"),
+            read = fifth.read(&mut byte) => assert_eq!(read.unwrap(), 0, "it is closed"),
+        }
+        assert_eq!((connections.open(), connections.refused.get()), (1, 2));
     }
 }

@@ -133,6 +133,16 @@ impl Node {
         settings
             .on_change("clients", move |config| admitting.reload(config).map_err(|error| error.to_string()));
         let connections = Arc::new(Connections::new(config.grpc.connections_max));
+        let admitting = connections.clone();
+        settings.on_change("grpc.connections_max", move |config| {
+            admitting.set_max(config.grpc.connections_max);
+            Ok(())
+        });
+        let judging = telemetry.clone();
+        settings.on_change("worker.stall_us", move |config| {
+            judging.stalls.limit_ns.set(config.worker.stall_us * 1_000);
+            Ok(())
+        });
         follow_quotas(&mut ledger, quotas.clone(), access.clone(), news_bell.clone())?;
         let subscriptions = Subscriptions::open(config.clone(), &mut ledger)?;
         #[cfg(feature = "etcd")]

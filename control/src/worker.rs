@@ -51,8 +51,8 @@ pub fn make_worker(
         }
     });
     let valid_for_ns = config.worker.valid_for_ms * NS_PER_MS;
-    let mut worker = Worker::new(ports, feeds.collect(), writer, SystemClock, valid_for_ns)?;
-    worker.stall_after(config.worker.stall_us * 1_000);
+    let worker = Worker::new(ports, feeds.collect(), writer, SystemClock, valid_for_ns)?;
+    worker.telemetry().stalls.limit_ns.set(config.worker.stall_us * 1_000);
     let advised: usize = worker.memory().map(advise_hugepages).sum();
     tracing::debug!("{} MiB of tables on transparent huge pages", advised >> 20);
     Ok(worker)

@@ -1,11 +1,14 @@
 //! Stalls: rounds of the worker's loop that took too long.
 
 use crate::counters::Counter;
+use crate::time::NS_PER_MS;
 use std::collections::VecDeque;
 use std::sync::{Mutex, TryLockError};
 
 /// Stalls that are kept: the last.
 pub const STALLS_KEPT: usize = 16;
+/// How long a round may take unless somebody says otherwise.
+pub const LIMIT_NS_DEFAULT: u64 = NS_PER_MS;
 
 /// A round that took longer than the worker allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct Stall {
 /// Counted by the worker's thread, read by anyone.
 #[derive(Debug)]
 pub struct Stalls {
+    /// A round that takes longer is a stall. One thread at a time sets it, whichever; the next round is judged by it.
+    pub limit_ns: Counter,
     pub count: Counter,
     /// How long they were together.
     pub total_ns: Counter,
@@ -37,7 +42,9 @@ pub struct Stalls {
 impl Default for Stalls {
     fn default() -> Self {
         let last = Mutex::new(VecDeque::with_capacity(STALLS_KEPT));
-        Stalls { count: Counter::default(), total_ns: Counter::default(), last }
+        let limit_ns = Counter::default();
+        limit_ns.set(LIMIT_NS_DEFAULT);
+        Stalls { limit_ns, count: Counter::default(), total_ns: Counter::default(), last }
     }
 }
 

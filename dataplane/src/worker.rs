@@ -82,9 +82,6 @@ struct Station<P> {
     control: Vec<usize>,
 }
 
-/// How long a round may take unless [`Worker::stall_after`] says otherwise.
-pub const STALL_NS: u64 = NS_PER_MS;
-
 /// What of a feed is still to be measured.
 #[derive(Clone, Copy, Debug, Default)]
 struct Unmeasured {
@@ -113,8 +110,6 @@ pub struct Worker<'m, P, C, F: Prefetch> {
     measures: bool,
     /// When the last round ended, or the thread awoke after it.
     cycled_ns: u64,
-    /// A round that takes longer is a stall.
-    stall_ns: u64,
     device_counters_ns: u64,
     /// A copy of a frame for the host: the port can't lend one and send at the same time.
     control_frame: Box<[u8]>,
@@ -177,7 +172,6 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
             cycled_ns: clock.monotonic_ns(),
             clock,
             valid_for_ns,
-            stall_ns: STALL_NS,
             lease_until_ns: Arc::new(AtomicU64::new(u64::MAX)),
             telemetry,
             measures: true,
@@ -193,11 +187,6 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
     /// Until when (`CLOCK_MONOTONIC`) the region may be believed at most; whoever grants it moves it on.
     pub fn lease_until_ns(&self) -> &Arc<AtomicU64> {
         &self.lease_until_ns
-    }
-
-    /// Notes rounds that take longer than that.
-    pub fn stall_after(&mut self, stall_ns: u64) {
-        self.stall_ns = stall_ns;
     }
 
     /// The thread has slept since the last round, of its own will: that is no stall.
@@ -339,7 +328,7 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
         if cycle_ns > worker.stall_ns_max.get() {
             worker.stall_ns_max.set(cycle_ns);
         }
-        if cycle_ns > self.stall_ns {
+        if cycle_ns > self.telemetry.stalls.limit_ns.get() {
             self.note_stall(cycle_ns, frames, busiest);
         }
         if frames != 0 {

@@ -174,7 +174,7 @@ fn stalls(node: &Node) -> Vec<WorkerStalls> {
         let stalls = &node.telemetry.stalls;
         WorkerStalls {
             worker: WORKER.to_owned(),
-            limit_ns: node.config.worker.stall_us * 1_000,
+            limit_ns: stalls.limit_ns.get(),
             count: stalls.count.get(),
             total_ns: stalls.total_ns.get(),
             last: stalls.last().into_iter().map(|one| stall(node, one)).collect(),

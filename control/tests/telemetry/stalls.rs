@@ -37,10 +37,17 @@ fn a_node_that_was_stopped_says_when_and_for_how_long() {
     let text = tickplane().args(["latency", "--stalls", "--server", &rig.grpc]).output().unwrap();
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(text.starts_with("worker 0: ") && text.contains("idle: the thread was kept"), "{text}");
-    let page = rig.page();
     let value = |name: &str| -> f64 {
+        let page = rig.page();
         let line = page.lines().find(|line| line.starts_with(&format!("tickplane_{name}{{}} ")));
         line.unwrap_or_else(|| panic!("{name} is not in {page}")).split(' ').nth(1).unwrap().parse().unwrap()
     };
     assert!(value("worker_stalls_total") >= 1.0 && value("worker_stalled_seconds_total") >= 0.2);
+    // What a stall is changes while the node runs.
+    let limit_ns = || rig.json(&["latency", "--stalls"])["workers"][0]["limit_ns"].as_u64();
+    assert_eq!(limit_ns(), Some(50_000_000));
+    rig.reload("stall_us = 50000", "stall_us = 1");
+    wait_for("the new one holds", || (limit_ns() == Some(1_000)).then_some(()));
+    let before = value("worker_stalls_total");
+    wait_for("rounds are judged by it", || (value("worker_stalls_total") > before + 3.0).then_some(()));
 }
