@@ -1,6 +1,7 @@
 //! `Audit`: who changed what.
 
-use super::{waited, watch};
+use super::waited;
+use super::watch::{self, Place};
 use crate::access::Caller;
 use crate::ledger::{Ledger, LedgerError};
 use crate::node::Node;
@@ -111,11 +112,12 @@ impl Query {
 /// Tells the records from a number on, until the watcher is gone.
 async fn tell(
     node: Arc<Node>,
+    place: Place,
     filter: AuditFilter,
     mut from: u64,
     sender: mpsc::Sender<Sent>,
 ) -> Result<(), Status> {
-    let (mut latest, mut stopping) = (node.ledger.latest(), node.stopping.clone());
+    let mut latest = node.ledger.latest();
     loop {
         let known = *latest.borrow_and_update();
         while from <= known {
@@ -134,9 +136,7 @@ async fn tell(
                 return Ok(());
             },
             () = sender.closed() => return Ok(()),
-            _ = stopping.wait_for(|stopping| *stopping) => {
-                return Err(Status::unavailable("the node shuts down"));
-            }
+            end = place.over(&node) => return Err(end),
         }
     }
 }
@@ -161,14 +161,12 @@ impl Service for Audit {
         let caller = Caller::of(&request)?;
         let AuditWatchRequest { filter, from } = request.into_inner();
         let from = if from == 0 { *self.node.ledger.latest().borrow() + 1 } else { from };
-        let held = watch::held(&self.node, &caller)?;
-        let open = watch::place(&self.node)?;
+        let place = watch::place(&self.node, &caller)?;
         let (sender, receiver) = mpsc::channel(RECORDS_QUEUED);
         let node = self.node.clone();
         tokio::spawn(async move {
-            let _held = (held, open);
-            if let Err(status) = tell(node, filter.unwrap_or_default(), from, sender.clone()).await {
-                let _ = sender.try_send(Err(status));
+            if let Err(status) = tell(node, place, filter.unwrap_or_default(), from, sender.clone()).await {
+                let _ = sender.send(Err(status)).await;
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))

@@ -1,7 +1,8 @@
 //! `MarketData`: the latest rows, and how they change.
 
+use super::rows;
 use super::subscriptions::refusal;
-use super::{rows, watch};
+use super::watch::{self, Place as StreamPlace};
 use crate::access::Caller;
 use crate::delayed::DelayError;
 use crate::delivery::{self, Plans};
@@ -160,8 +161,7 @@ pub(super) fn open(
 ) -> Result<Response<delivery::Responses>, Status> {
     let plan = plans.borrow().clone()?;
     may_see_all(caller, &node, &plan.wanted)?;
-    let open = watch::place(&node)?;
-    let held = watch::held(&node, caller)?;
+    let StreamPlace { open, held } = watch::place(&node, caller)?;
     Ok(Response::new(delivery::open(node, open, held, caller, plans, resume)?))
 }
 

@@ -1,6 +1,7 @@
 //! `Quotas`: what each client may use, and what it uses.
 
-use super::{waited, watch};
+use super::waited;
+use super::watch::{self, Place};
 use crate::access::{Caller, Role};
 use crate::audit;
 use crate::node::Node;
@@ -9,7 +10,7 @@ use crate::proto::{
     ClientQuota, QuotaLimits, QuotasGetRequest, QuotasListRequest, QuotasListResponse, ResetQuotaRequest,
     SetQuotaRequest, Usage, WatchQuotasRequest, WatchQuotasResponse,
 };
-use crate::quota::{self, HeldSubscription, Limits, Meter, NoPlace, Use};
+use crate::quota::{self, Limits, Meter, NoPlace, Use};
 use crate::store::{Changes, Object};
 use dataplane::quota::Windows;
 use std::collections::BTreeMap;
@@ -130,7 +131,7 @@ async fn tell(
     node: Arc<Node>,
     clients: Vec<Arc<quota::ClientQuota>>,
     interval: Duration,
-    held: HeldSubscription,
+    place: Place,
     sender: mpsc::Sender<Result<WatchQuotasResponse, Status>>,
 ) {
     loop {
@@ -139,12 +140,7 @@ async fn tell(
         if sender.send(Ok(WatchQuotasResponse { clients, at_ns: node.unix_ns() })).await.is_err() {
             return;
         }
-        if !watch::pause(&node, interval, &sender).await {
-            return;
-        }
-        if held.is_cut() {
-            let _ =
-                sender.try_send(Err(Status::resource_exhausted("the client asked for more than its limits")));
+        if !place.pause(&node, interval, &sender).await {
             return;
         }
     }
@@ -212,13 +208,11 @@ impl Service for Quotas {
         }
         let clients: Result<Vec<_>, Status> = names.iter().map(|name| self.client(&caller, name)).collect();
         let clients = clients?;
-        let held = watch::held(&self.node, &caller)?;
-        let open = watch::place(&self.node)?;
+        let place = watch::place(&self.node, &caller)?;
         let (sender, receiver) = mpsc::channel(1);
         let node = self.node.clone();
         tokio::spawn(async move {
-            let _open = open;
-            tell(node, clients, interval, held, sender).await;
+            tell(node, clients, interval, place, sender).await;
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }

@@ -1,7 +1,7 @@
 //! `Subscriptions`: those that the node keeps.
 
 use super::market_data::{may_see_all, open, seen_by};
-use super::waited;
+use super::{waited, watch};
 use crate::access::{Caller, Role};
 use crate::delivery;
 use crate::node::Node;
@@ -182,10 +182,11 @@ impl Service for Subscriptions {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let caller = Caller::of(&request)?;
         let client = request.into_inner().client;
+        let place = watch::place(&self.node, &caller)?;
         // Changes first: one that comes between is told twice rather than never.
         let mut events = self.node.subscriptions.events();
         let all = self.seen(&caller, &client);
-        let mut stopping = self.node.stopping.clone();
+        let node = self.node.clone();
         let (sender, receiver) = mpsc::channel(EVENTS_QUEUED);
         tokio::spawn(async move {
             for subscription in all {
@@ -198,7 +199,10 @@ impl Service for Subscriptions {
                 let event = tokio::select! {
                     event = events.recv() => event,
                     () = sender.closed() => return,
-                    _ = stopping.changed() => return,
+                    end = place.over(&node) => {
+                        let _ = sender.send(Err(end)).await;
+                        return;
+                    }
                 };
                 let sent = match event {
                     Ok(event) => {

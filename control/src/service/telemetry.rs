@@ -215,13 +215,12 @@ impl Service for Telemetry {
         let interval = watch::interval(interval_ms)?;
         let mut earlier = counts(&self.node, &caller);
         query.check(&earlier)?;
-        let open = watch::place(&self.node)?;
+        let place = watch::place(&self.node, &caller)?;
         let (sender, receiver) = mpsc::channel(1);
         let node = self.node.clone();
         tokio::spawn(async move {
-            let _open = open;
             let mut since_ns = node.unix_ns();
-            while watch::pause(&node, interval, &sender).await {
+            while place.pause(&node, interval, &sender).await {
                 let (all, at_ns) = (counts(&node, &caller), node.unix_ns());
                 let response = query.response(&node, &all, at_ns, Some((&earlier, since_ns)));
                 if sender.send(Ok(response)).await.is_err() {

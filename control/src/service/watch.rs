@@ -10,6 +10,8 @@ use tokio::sync::mpsc::Sender;
 use tonic::Status;
 
 const INTERVAL_MS_DEFAULT: u32 = 1_000;
+/// How often a stream that rests looks whether its client was cut off.
+const CUT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A request's `interval_ms`: 100 ms to an hour, 0 = a second.
 pub fn interval(interval_ms: u32) -> Result<Duration, Status> {
@@ -20,29 +22,53 @@ pub fn interval(interval_ms: u32) -> Result<Duration, Status> {
     }
 }
 
-/// Takes a place for one more stream.
-pub fn place(node: &Arc<Node>) -> Result<OpenSubscription, Status> {
-    node.open_subscription().ok_or_else(|| {
+/// A stream's place among all that are open, and in its client's quota; given back when it is dropped.
+pub struct Place {
+    pub open: OpenSubscription,
+    pub held: HeldSubscription,
+}
+
+/// Takes a place for one more stream of a client.
+pub fn place(node: &Arc<Node>, caller: &Caller) -> Result<Place, Status> {
+    let open = node.open_subscription().ok_or_else(|| {
         let max = node.delivery.subscriptions_max.load(Ordering::Relaxed);
         Status::resource_exhausted(format!("{max} subscriptions are open: [grpc] subscriptions_max"))
-    })
-}
-
-/// Takes one more stream out of the client's quota.
-pub fn held(node: &Node, caller: &Caller) -> Result<HeldSubscription, Status> {
+    })?;
     let quota = node.quotas.of(&caller.name, caller.role, node.now_ns());
-    quota.open_subscription().map_err(|excess| excess.status())
+    let held = quota.open_subscription().map_err(|excess| excess.status())?;
+    Ok(Place { open, held })
 }
 
-/// Waits until it is told again; false = the client is gone, or was told that the node ends.
-pub async fn pause<T>(node: &Node, interval: Duration, sender: &Sender<Result<T, Status>>) -> bool {
-    let mut stopping = node.stopping.clone();
-    tokio::select! {
-        () = tokio::time::sleep(interval) => true,
-        () = sender.closed() => false,
-        _ = stopping.wait_for(|stopping| *stopping) => {
-            let _ = sender.try_send(Err(Status::unavailable("the node shuts down")));
-            false
+impl Place {
+    /// Until the stream has to end, whatever it waits for; returns what its client is told.
+    pub async fn over(&self, node: &Node) -> Status {
+        let mut stopping = node.stopping.clone();
+        while !self.held.is_cut() {
+            tokio::select! {
+                () = tokio::time::sleep(CUT_INTERVAL) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => {
+                    return Status::unavailable("the node shuts down");
+                }
+            }
+        }
+        Status::resource_exhausted("the client asked for more than its limits")
+    }
+
+    /// Waits until it is told again; false = the client is gone, or was told why there is no more.
+    pub async fn pause<T>(
+        &self,
+        node: &Node,
+        interval: Duration,
+        sender: &Sender<Result<T, Status>>,
+    ) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(interval) => true,
+            () = sender.closed() => false,
+            end = self.over(node) => {
+                // What was told before it may be unread yet; whoever never reads it has the place until its connection ends.
+                let _ = sender.send(Err(end)).await;
+                false
+            }
         }
     }
 }

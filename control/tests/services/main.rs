@@ -8,6 +8,7 @@ mod limited;
 mod methods;
 mod quotas;
 mod refusals;
+mod streams;
 
 use control::proto::feeds_client::FeedsClient;
 use control::proto::node_client::NodeClient;
