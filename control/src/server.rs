@@ -37,6 +37,8 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 /// How long connections may take to end.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// Calls and streams that a connection may have at once; a client waits before it opens more (RFC 9113, 5.1.2).
+const STREAMS_MAX: u32 = 1_000;
 /// How long a client may take to agree on TLS.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
@@ -169,6 +171,7 @@ pub async fn serve(
         .layer(option_layer(traces.as_ref().map(Traces::layer)))
         .layer(AccessLayer { access: node.access.clone(), quotas: node.quotas.clone() })
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .max_concurrent_streams(STREAMS_MAX)
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, shutdown);
     let drained = async {

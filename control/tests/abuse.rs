@@ -4,9 +4,11 @@
 
 mod process;
 
-use control::client::{Connection, ServerArgs};
+use control::client::ServerArgs;
 use control::proto::market_data_client::MarketDataClient;
-use control::proto::{DeliveryMode, GetRequest, SubscribeRequest, SubscribeResponse};
+use control::proto::{DeliveryMode, GetRequest, ListRequest, SubscribeRequest};
+use control::quota::WAITING_BYTES_MAX;
+use h2::client::SendRequest;
 use hdrhistogram::Histogram;
 use http_body::{Body, Frame};
 use process::{Process, field, start_node, tickplane, token};
@@ -208,25 +210,41 @@ impl Others {
 
 /// Lasts as long as it is not dropped: an HTTP/2 connection whose other end reads nothing any more.
 struct Unread {
-    _connection: h2::client::Connection<tokio_rustls::client::TlsStream<TcpStream>>,
+    _connection: Http2,
     _response: h2::RecvStream,
+}
+
+type Http2 = h2::client::Connection<tokio_rustls::client::TlsStream<TcpStream>>;
+
+/// An HTTP/2 connection whose streams let the node send so many bytes.
+async fn http2(rig: &Rig, window_bytes: u32) -> (SendRequest<bytes::Bytes>, Http2) {
+    let name = ServerName::try_from("localhost").unwrap();
+    let tls = rig.tls.connect(name, rig.tcp().await).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(window_bytes).initial_connection_window_size(1 << 30);
+    builder.handshake(tls).await.unwrap()
+}
+
+/// Calls a method; returns when the answer has begun.
+async fn ask(
+    rig: &Rig,
+    sender: SendRequest<bytes::Bytes>,
+    method: &str,
+    message: &impl Message,
+) -> h2::RecvStream {
+    let mut sender = sender.ready().await.unwrap();
+    let (response, mut body) = sender.send_request(rig.call(method, ()), false).unwrap();
+    let message = message.encode_to_vec();
+    let head = [&[0][..], &(message.len() as u32).to_be_bytes()].concat();
+    body.send_data([head, message].concat().into(), true).unwrap();
+    response.await.unwrap().into_body()
 }
 
 /// Subscribes to every tick, with windows that let the node send whatever it likes, and reads no byte after the image has begun.
 async fn never_reads(rig: &Rig) -> Unread {
-    let name = ServerName::try_from("localhost").unwrap();
-    let tls = rig.tls.connect(name, rig.tcp().await).await.unwrap();
-    let mut builder = h2::client::Builder::new();
-    builder.initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
-    let (sender, mut connection) = builder.handshake::<_, bytes::Bytes>(tls).await.unwrap();
-    let request = rig.call("MarketData/Subscribe", ());
+    let (sender, mut connection) = http2(rig, 1 << 30).await;
     let asked = async {
-        let mut sender = sender.ready().await.unwrap();
-        let (response, mut body) = sender.send_request(request, false).unwrap();
-        let message = everything().encode_to_vec();
-        let head = [&[0][..], &(message.len() as u32).to_be_bytes()].concat();
-        body.send_data([head, message].concat().into(), true).unwrap();
-        let mut stream = response.await.unwrap().into_body();
+        let mut stream = ask(rig, sender, "MarketData/Subscribe", &everything()).await;
         stream.data().await.unwrap().unwrap();
         stream
     };
@@ -235,6 +253,34 @@ async fn never_reads(rig: &Rig) -> Unread {
         ended = &mut connection => panic!("the connection ended: {ended:?}"),
     };
     Unread { _connection: connection, _response: response }
+}
+
+/// Asks for so many pages of everything, and lets the node send none of them, though it reads what else comes. Returns how many are
+/// refused, as soon as there are enough, and what must be kept for the others to wait.
+async fn lists_and_reads_nothing(rig: &Rig, pages: usize, refused_min: usize) -> (usize, impl Sized) {
+    let (sender, connection) = http2(rig, 0).await;
+    let (mut reading, mut ends, all) = (JoinSet::new(), JoinSet::new(), everything_listed());
+    reading.spawn(connection);
+    for _ in 0..pages {
+        let mut answer = ask(rig, sender.clone(), "MarketData/List", &all).await;
+        ends.spawn(async move {
+            // There is no room for a message; trailers need none.
+            assert!(answer.data().await.is_none(), "nothing can be sent");
+            let trailers = answer.trailers().await.unwrap().expect("a status");
+            Status::from_header_map(&trailers).expect("a status").code()
+        });
+    }
+    let mut refused = 0;
+    while refused < refused_min {
+        let code = tokio::time::timeout(PATIENCE, ends.join_next()).await.expect("some are refused");
+        assert_eq!(code.unwrap().unwrap(), Code::ResourceExhausted);
+        refused += 1;
+    }
+    (refused, (sender, reading, ends))
+}
+
+fn everything_listed() -> ListRequest {
+    ListRequest { page_size: 10_000, ..ListRequest::default() }
 }
 
 /// The first bytes of a TLS record that is longer (RFC 8446, 5.1), and no more.
@@ -282,13 +328,16 @@ async fn sends_too_much(rig: &Rig) {
     assert_eq!(status.code(), Code::OutOfRange, "{status}");
 }
 
-/// Subscribes to everything, and again as soon as it has begun.
-async fn subscribes_again_and_again(connection: Connection) {
-    let mut client = MarketDataClient::new(connection);
+/// Subscribes to everything, and again as soon as it has begun; counts how often. Its own HTTP/2 ends a connection on which too much comes for
+/// streams that it has left: then it takes another one.
+async fn subscribes_again_and_again(abuser: ServerArgs, begun: Arc<AtomicU64>) {
     loop {
-        let first: Option<SubscribeResponse> =
-            client.subscribe(everything()).await.unwrap().into_inner().message().await.unwrap();
-        assert!(first.is_some());
+        let mut client = MarketDataClient::new(abuser.connect().await.unwrap());
+        while let Ok(stream) = client.subscribe(everything()).await {
+            let Ok(first) = stream.into_inner().message().await else { break };
+            assert!(first.is_some());
+            begun.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -313,11 +362,36 @@ async fn all<T>(count: usize, mut one: impl AsyncFnMut() -> T) -> Vec<T> {
     made
 }
 
+/// First of all: the node has no memory yet that was given back, so what waits is seen.
+async fn answers_that_nobody_reads_are_bounded(rig: &Rig, others: &Others) {
+    let mut lister = MarketDataClient::new(rig.abuser.connect().await.unwrap());
+    let page = lister.list(everything_listed()).await.unwrap().into_inner();
+    assert!(page.instruments.len() > INSTRUMENTS / 2, "{} instruments", page.instruments.len());
+    let waiting = WAITING_BYTES_MAX as usize / page.encoded_len();
+    let before_kib = rig.memory_kib();
+    let (refused, unread) = lists_and_reads_nothing(rig, 4 * waiting, 2 * waiting).await;
+    others
+        .go_on(&format!("beside one that reads none of {} pages, {refused} of them refused", 4 * waiting))
+        .await;
+    let cost_kib = rig.memory_kib().saturating_sub(before_kib);
+    println!("  cost {cost_kib} KiB");
+    let allowed_kib = WAITING_BYTES_MAX / KIB;
+    assert!((allowed_kib / 2..2 * allowed_kib).contains(&cost_kib), "{cost_kib} KiB");
+    let status = lister.list(everything_listed()).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(status.message().contains("wait to be read"), "{status}");
+    drop(unread);
+    let again = async { while lister.list(everything_listed()).await.is_err() {} };
+    tokio::time::timeout(PATIENCE, again).await.expect("what waited is gone with its connection");
+}
+
 #[tokio::test]
 async fn abuse_costs_a_bounded_amount_of_memory_and_others_are_served_meanwhile() {
     let rig = Rig::start();
     let others = Others::start(&rig).await;
     let costs = |before_kib: u64| rig.memory_kib().saturating_sub(before_kib);
+
+    answers_that_nobody_reads_are_bounded(&rig, &others).await;
 
     let before_kib = rig.memory_kib();
     let idle = all(CONNECTIONS / 2, async || rig.tcp().await).await;
@@ -341,12 +415,16 @@ async fn abuse_costs_a_bounded_amount_of_memory_and_others_are_served_meanwhile(
         sends_too_much(&rig).await;
     }
     others.go_on("after 20 messages of 100 MiB").await;
-    let mut loops = JoinSet::new();
+    let (mut loops, begun) = (JoinSet::new(), Arc::new(AtomicU64::default()));
     for _ in 0..4 {
-        loops.spawn(subscribes_again_and_again(rig.abuser.connect().await.unwrap()));
+        loops.spawn(subscribes_again_and_again(rig.abuser.clone(), begun.clone()));
     }
     others.go_on("beside 4 that subscribe to everything again and again").await;
+    assert!(loops.try_join_next().is_none(), "they go on");
     loops.shutdown().await;
+    let begun = begun.load(Ordering::Relaxed);
+    println!("  {begun} times");
+    assert!(begun > 100, "{begun} times");
     let (slowed, ()) = tokio::join!(guesses(&rig, 500), others.go_on("beside one that guesses tokens"));
     assert!(slowed > 400, "{slowed} of 500 guesses");
     let cost_kib = costs(before_kib);

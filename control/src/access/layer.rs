@@ -1,7 +1,7 @@
 //! The layer that every call passes: who calls, may it, and how much of it.
 
 use super::guesses::Guesses;
-use super::standing::{FinalAnswer, Standings};
+use super::standing::{FinalAnswer, Standings, Unread};
 use super::{Caller, Client, Clients, ClientsError, Role, certificate, method};
 use crate::config::Config;
 use crate::ledger::Ledger;
@@ -33,6 +33,8 @@ pub struct Refusals {
     pub guesses: SharedCounter,
     /// It may not: its role is not enough, or it can't call as the node is configured.
     pub denied: SharedCounter,
+    /// It has not read enough of the answers before.
+    pub unread: SharedCounter,
 }
 
 /// Who may call, and who was refused.
@@ -221,6 +223,13 @@ impl AccessLayer {
         }
         Ok(caller)
     }
+
+    /// Where the answer to a method (its path) is counted.
+    fn unread(&self, path: &str, caller: &Caller) -> Option<Unread> {
+        let quota = self.quotas.of(&caller.name, caller.role, SystemClock.monotonic_ns());
+        let counted = || Unread { answers: quota.answers().clone(), access: self.access.clone() };
+        (!method::is_stream(path)).then(counted)
+    }
 }
 
 impl<S> Layer<S> for AccessLayer {
@@ -256,13 +265,16 @@ where
             Ok(None) => Box::pin(self.inner.call(request)),
             Ok(Some(caller)) => {
                 let (name, standing) = (caller.name.clone(), caller.standing.clone());
+                let unread = self.layer.unread(request.uri().path(), &caller);
                 request.extensions_mut().insert(caller);
                 let answered = self.inner.call(request);
                 Box::pin(async move {
                     let answer = answered.await?;
                     match answer.extensions().get::<FinalAnswer>() {
                         Some(_) => Ok(answer),
-                        None => Ok(answer.map(|body| Body::new(Standings::new(body, name, standing)))),
+                        None => {
+                            Ok(answer.map(|body| Body::new(Standings::new(body, name, standing, unread))))
+                        }
                     }
                 })
             }

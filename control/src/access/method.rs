@@ -50,6 +50,24 @@ const NEEDS: [(&str, Option<Role>); 42] = [
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Some(Role::Reader)),
 ];
 
+/// Methods whose answer goes on and on.
+const STREAMS: [&str; 9] = [
+    "/tickplane.v1.MarketData/Subscribe",
+    "/tickplane.v1.Telemetry/WatchLatency",
+    "/tickplane.v1.Audit/Watch",
+    "/tickplane.v1.Subscriptions/Watch",
+    "/tickplane.v1.Subscriptions/Stream",
+    "/tickplane.v1.Quotas/Watch",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+/// Whether the answer to a method (its path) goes on and on.
+pub fn is_stream(path: &str) -> bool {
+    STREAMS.contains(&path)
+}
+
 /// Whether there is such a method (its path).
 pub fn is_method(path: &str) -> bool {
     NEEDS.iter().any(|(known, _)| *known == path)
@@ -73,16 +91,21 @@ mod tests {
         pool.decode_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET).unwrap();
         pool.decode_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET).unwrap();
         pool.decode_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET).unwrap();
-        let mut served = BTreeSet::new();
+        let (mut served, mut streams) = (BTreeSet::new(), BTreeSet::new());
         for service in pool.services() {
             for method in service.methods() {
-                served.insert(format!("/{}/{}", service.full_name(), method.name()));
+                let path = format!("/{}/{}", service.full_name(), method.name());
+                if method.is_server_streaming() {
+                    streams.insert(path.clone());
+                }
+                served.insert(path);
             }
         }
         assert!(served.len() >= 15);
         let known: BTreeSet<String> = NEEDS.iter().map(|(path, _)| (*path).to_owned()).collect();
         assert_eq!(known, served);
         assert_eq!(known.len(), NEEDS.len(), "none is there twice");
+        assert_eq!(streams, STREAMS.map(str::to_owned).into());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One client's meters.
 
+use super::answers::Answers;
 use super::clients::NAME_BYTES_MAX;
 use super::excess::Excess;
 use super::limits::{Limits, Meter, Policy, RoleLimits};
@@ -29,6 +30,7 @@ pub struct ClientQuota {
     settings: Mutex<Settings>,
     /// Of requests, updates and bytes.
     histories: Mutex<[History; 3]>,
+    answers: Arc<Answers>,
 }
 
 /// What a charge touches is one cache line.
@@ -142,6 +144,7 @@ impl ClientQuota {
             cuts: AtomicU64::new(0),
             settings: Mutex::new(Settings { role, own: None, limits }),
             histories: Mutex::default(),
+            answers: Arc::default(),
         };
         quota.apply(&limits, 0);
         quota
@@ -149,6 +152,11 @@ impl ClientQuota {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Those that wait to be read.
+    pub fn answers(&self) -> &Arc<Answers> {
+        &self.answers
     }
 
     #[inline(always)]
