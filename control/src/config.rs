@@ -236,11 +236,19 @@ pub struct MetricsConfig {
 }
 
 /// What is made at run time, and the record of who did what. In a group that elects in etcd all nodes have the same.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreConfig {
     /// The folder in which it is kept, made if it is missing; without it, it is gone when the node ends, but for what its group has.
     pub folder: Option<PathBuf>,
+    /// Audit records that are kept; the oldest of more are taken out, a thousand at once.
+    pub audit_records_max: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        StoreConfig { folder: None, audit_records_max: 1_000_000 }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -407,6 +415,7 @@ over_s = 10
             ("node = \"n\"", "node = \"n/../x\"", "node"),
             ("node = \"n\"", "node = \"n\"\n[region]\nlog_ticks = 1000", "power of two"),
             ("node = \"n\"", "node = \"n\"\n[worker]\nstall_us = 0", "stall_us"),
+            ("node = \"n\"", "node = \"n\"\n[store]\naudit_records_max = 999", "audit_records_max"),
             ("name = \"f\"", "name = \"f\"\nheld_packets = 0", "held_packets"),
             ("name = \"f\"", "name = \"f\"\ndate = \"2024-02-30\"", "2024-02-30"),
         ];

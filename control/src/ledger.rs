@@ -18,6 +18,7 @@ mod group;
 use crate::config::EtcdConfig;
 use crate::proto::AuditRecord;
 use crate::store::{Change, Changes, Object, Store, StoreError};
+use dataplane::counters::Counter;
 use prost::Message;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -81,6 +82,8 @@ pub struct Ledger {
     changing: Mutex<()>,
     /// Where a group's changes are made; `None` = this node's are its own.
     group: Option<mpsc::Sender<Request>>,
+    /// Records that were taken out since the start; by one thread.
+    pub pruned: Counter,
 }
 
 impl Ledger {
@@ -89,7 +92,12 @@ impl Ledger {
         let (latest, _) = watch::channel(store.last()?);
         let revisions = Mutex::new(None);
         let kept = Kept { store, node: node.to_owned(), followers: Vec::new(), latest, revisions };
-        Ok(Ledger { kept: Arc::new(kept), changing: Mutex::default(), group: None })
+        Ok(Ledger {
+            kept: Arc::new(kept),
+            changing: Mutex::default(),
+            group: None,
+            pruned: Counter::default(),
+        })
     }
 
     /// Tells `take` all objects of a kind at once, and from then on what those of them are that one change has changed, `None` = it is
@@ -170,6 +178,17 @@ impl Ledger {
     /// The number of the latest record, as it grows.
     pub fn latest(&self) -> watch::Receiver<u64> {
         self.kept.latest.subscribe()
+    }
+
+    /// As [`Store::numbers`].
+    pub fn numbers(&self) -> Result<RangeInclusive<u64>, LedgerError> {
+        Ok(self.kept.store.numbers()?)
+    }
+
+    /// As [`Store::prune`]; what is taken out is so at this node.
+    pub fn prune(&self, numbers: RangeInclusive<u64>) -> Result<(), LedgerError> {
+        self.pruned.add(self.kept.store.prune(numbers)?);
+        Ok(())
     }
 
     /// As [`Store::audit`].

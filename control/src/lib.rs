@@ -30,6 +30,7 @@ pub mod protocol;
 pub mod quota;
 pub mod replay;
 pub mod replica;
+pub mod retention;
 pub mod row;
 pub mod runner;
 pub mod selection;

@@ -194,6 +194,11 @@ impl Metrics {
                 "gRPC connections for which [grpc] connections_max had no place",
                 node.connections.refused.get() as f64,
             ),
+            (
+                "audit_records_pruned",
+                "Audit records that were taken out: [store] audit_records_max",
+                node.ledger.pruned.get() as f64,
+            ),
             ("worker_cycles", "Rounds of the worker's loop", cycles("duty_cycles")),
             ("worker_busy_cycles", "Rounds that found frames", cycles("busy_cycles")),
             ("worker_stalls", "Rounds that took longer than [worker] stall_us", cycles("stalls")),

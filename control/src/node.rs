@@ -139,6 +139,8 @@ impl Node {
             Ok(())
         });
         let judging = telemetry.clone();
+        // Whoever takes records out looks at it each time.
+        settings.on_change("store.audit_records_max", |_| Ok(()));
         settings.on_change("worker.stall_us", move |config| {
             judging.stalls.limit_ns.set(config.worker.stall_us * 1_000);
             Ok(())

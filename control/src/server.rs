@@ -16,7 +16,7 @@ use crate::proto::quotas_server::QuotasServer;
 use crate::proto::subscriptions_server::SubscriptionsServer;
 use crate::proto::telemetry_server::TelemetryServer;
 use crate::trace::{TraceError, Traces};
-use crate::{metrics, proto, service};
+use crate::{metrics, proto, retention, service};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -156,6 +156,7 @@ pub async fn serve(
         traces.as_ref().map(|to| Traces::start(to, &node.config.node, node.spans.clone())).transpose()?;
     let sampler = tokio::spawn(sample(node.clone(), health));
     let watcher = tokio::spawn(watch_over(node.clone()));
+    let retention = tokio::spawn(retention::keep(node.clone()));
     let page = listeners.metrics.map(|listener| tokio::spawn(metrics::serve(node.clone(), listener)));
     let mut stopping = node.stopping.clone();
     let shutdown = async move {
@@ -185,6 +186,7 @@ pub async fn serve(
     };
     sampler.abort();
     watcher.abort();
+    retention.abort();
     page.inspect(|page| page.abort());
     if let Some(traces) = traces {
         traces.flush().await;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// Kind and name → message.
 const OBJECTS: TableDefinition<(u8, &str), &[u8]> = TableDefinition::new("objects");
-/// Number → audit record. Nothing here is ever changed or taken out.
+/// Number → audit record. Nothing here is ever changed, and only the oldest is taken out ([`Store::prune`]).
 const AUDIT: TableDefinition<u64, &[u8]> = TableDefinition::new("audit");
 /// Of what history of a group the objects are, under an empty name.
 const HISTORY: TableDefinition<&str, &str> = TableDefinition::new("history");
@@ -193,9 +193,27 @@ impl Store {
 
     /// The number of the last audit record; 0 = there is none.
     pub fn last(&self) -> Result<u64, StoreError> {
+        Ok(*self.numbers()?.end())
+    }
+
+    /// From the first to the last number that an audit record has; some between may have none.
+    pub fn numbers(&self) -> Result<RangeInclusive<u64>, StoreError> {
         let records = self.read(AUDIT)?;
-        let last = records.last().map_err(boxed)?;
-        Ok(last.map_or(0, |(last, _)| last.value()))
+        let (first, last) = (records.first().map_err(boxed)?, records.last().map_err(boxed)?);
+        let number =
+            |end: Option<(redb::AccessGuard<'_, u64>, _)>, none| end.map_or(none, |(end, _)| end.value());
+        Ok(number(first, 1)..=number(last, 0))
+    }
+
+    /// Takes audit records out, in one transaction; returns how many there were.
+    pub fn prune(&self, numbers: RangeInclusive<u64>) -> Result<u64, StoreError> {
+        let mut pruned = 0;
+        let take_out = |_, _: &[u8]| {
+            pruned += 1;
+            false
+        };
+        self.in_transaction(|_, audit, _| audit.retain_in(numbers, take_out).map_err(boxed))?;
+        Ok(pruned)
     }
 
     /// Up to `max` audit records of these numbers, the first ones, or by `newest_first` the last ones, and in that order.
@@ -299,6 +317,12 @@ mod tests {
         #[allow(clippy::reversed_empty_ranges, reason = "whoever asks for a number that is to come asks so")]
         let none = store.audit(4..=3, false, 9).unwrap();
         assert!(none.is_empty());
+        assert_eq!((store.prune(1..=2).unwrap(), store.prune(1..=2).unwrap()), (2, 0));
+        assert_eq!((store.numbers().unwrap(), store.last().unwrap()), (3..=3, 3));
+        drop(store);
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(store.audit(1..=9, false, 9).unwrap(), [by("cy", 3)]);
+        assert_eq!(store.change(&Changes::default(), &by("dan", 0)).unwrap(), 4, "numbers go on");
     }
 
     #[test]

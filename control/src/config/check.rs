@@ -4,10 +4,13 @@ use super::{Config, FeedConfig, PortConfig, PortKind, objective};
 use dataplane::cache::region::Layout;
 use dataplane::limits::{BURST_MAX, FEEDS_MAX, PORTS_MAX, RX_QUEUES_MAX};
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 
 /// Publications whose time is remembered, for the latency of deliveries.
 pub(crate) const BURSTS: u64 = 1 << 14;
 const NAME_BYTES_MAX: usize = 40;
+/// A record has 200 to 3,000 bytes.
+const AUDIT_RECORDS: RangeInclusive<u64> = 1_000..=1_000_000_000;
 
 /// Puts the nearest known key behind the parser's complaint about an unknown one.
 pub(super) fn with_nearest_key(error: &toml::de::Error) -> String {
@@ -73,6 +76,12 @@ impl Config {
         self.quota.check()?;
         if !(1..=60_000_000).contains(&self.worker.stall_us) {
             return Err("[worker] stall_us: must be 1 to 60000000; without it, it is 1000".to_owned());
+        }
+        if !AUDIT_RECORDS.contains(&self.store.audit_records_max) {
+            let (least, most) = (AUDIT_RECORDS.start(), AUDIT_RECORDS.end());
+            return Err(format!(
+                "[store] audit_records_max: must be {least} to {most}; without it, it is 1000000"
+            ));
         }
         self.replica.as_ref().map_or(Ok(()), |replica| replica.check(&self.node))?;
         check_unique("port", self.ports.iter().map(|port| port.name.as_str()))?;

@@ -11,7 +11,7 @@ use control::proto::{
     AddPeerRequest, AuditFilter, AuditListRequest, AuditRecord, AuditWatchRequest, CreateSubscriptionRequest,
     HandOverRequest, PromoteRequest, QuotaLimits, ResetQuotaRequest, SetQuotaRequest, SubscriptionRequest,
 };
-use control::store::Store;
+use control::store::{Changes, Store};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tonic::transport::Channel;
@@ -149,6 +149,41 @@ async fn an_admin_reads_them_and_nobody_else_and_what_can_not_be_is_refused() {
     ] {
         assert_eq!(audit.list(bad).await.unwrap_err().code(), Code::InvalidArgument);
     }
+}
+
+#[tokio::test]
+async fn of_too_many_records_the_oldest_are_taken_out_and_that_is_recorded() {
+    let store = Arc::new(Store::in_memory().unwrap());
+    const BEFORE: u64 = 2_499;
+    for number in 1..=BEFORE {
+        let record = AuditRecord { object: number.to_string(), ..AuditRecord::default() };
+        assert_eq!(store.change(&Changes::default(), &record).unwrap(), number);
+    }
+    let desk = Desk::open_on(store, "[store]\naudit_records_max = 1500\n").await;
+    let page = AuditListRequest { page_size: 1_000, ..AuditListRequest::default() };
+    let all = list(&desk, &page).await;
+    assert_eq!(all.len() as u64, BEFORE, "there are too many, but few of them");
+    set_quota(&desk, "rob", 600).await;
+    let mut watched =
+        audit(&desk).watch(AuditWatchRequest { filter: None, from: BEFORE + 1 }).await.unwrap().into_inner();
+    assert_eq!(next(&mut watched).await.action, "quota.set");
+    let pruned = next(&mut watched).await;
+    let told = (pruned.client.as_str(), pruned.action.as_str(), pruned.object.as_str());
+    assert_eq!(told, ("retention", "audit.prune", "1 to 1000"));
+    assert_eq!((pruned.number, pruned.node.as_str()), (BEFORE + 2, "test"));
+    let counted = "tickplane_audit_records_pruned_total{} 1000";
+    let started = std::time::Instant::now();
+    while !desk.metrics_page().await.lines().any(|line| line == counted) {
+        assert!(started.elapsed() < PATIENCE, "they are taken out, and counted");
+    }
+    let left = list(&desk, &page).await;
+    assert_eq!(left[..1_499], all[1_000..], "nothing else is changed");
+    let numbers: Vec<u64> = left.iter().map(|record| record.number).collect();
+    assert_eq!(numbers, (1_001..=BEFORE + 2).collect::<Vec<_>>());
+    // What is gone is not waited for.
+    let mut first =
+        audit(&desk).watch(AuditWatchRequest { filter: None, from: 1 }).await.unwrap().into_inner();
+    assert_eq!(next(&mut first).await, all[1_000]);
 }
 
 async fn next(stream: &mut Streaming<AuditRecord>) -> AuditRecord {
