@@ -1,5 +1,6 @@
 //! What is measured, and against whom: one table with ratios, and the machine named.
 
+mod abuse;
 mod channel;
 mod conflated;
 mod decode;
@@ -113,6 +114,8 @@ enum What {
     Conflated,
     /// What an idle subscription takes of the node's memory
     Memory,
+    /// What calls and updates take beside clients that do harm, against the same without them
+    Abuse,
     /// A call with all of the layers around it, against a bare tonic server
     Unary,
     /// A node apart: what several of these start
@@ -195,6 +198,10 @@ fn main() {
     if wanted(What::Unary) {
         eprintln!("unary …");
         lines.extend(unary::run(args.rounds, args.calls));
+    }
+    if wanted(What::Abuse) {
+        eprintln!("abuse …");
+        lines.extend(abuse::run(args.rounds));
     }
     if wanted(What::Memory) {
         eprintln!("memory …");
