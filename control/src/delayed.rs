@@ -10,7 +10,7 @@ use dataplane::time::Clock;
 use drivers::clock::SystemClock;
 use drivers::region::{RegionError, RegionMapping};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -72,9 +72,13 @@ impl Delays {
         }
     }
 
-    /// Does it with each view.
+    /// Does it with each view; with none, if one is being made: that takes as long as its memory does.
     pub fn each(&self, what: impl Fn(&Node)) {
-        let views = self.views.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let views = match self.views.try_lock() {
+            Ok(views) => views,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
         views.iter().for_each(|view| what(&view.node));
     }
 }

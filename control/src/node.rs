@@ -50,8 +50,8 @@ pub struct Node {
     /// The log as it is delivered.
     pub chunks: Chunks,
     delays: Delays,
-    /// Whether somebody vouched for the cache, and the node was to end, when that was last looked at.
-    watched: Mutex<(bool, bool)>,
+    /// Whether somebody vouched for the cache, and the node was to end, and the cache's generation, when that was last looked at.
+    watched: Mutex<(bool, bool, u64)>,
 }
 
 /// What all services share.
@@ -65,8 +65,8 @@ pub struct Shared {
     pub delivery: Arc<Delivery>,
     /// True once the node is to end.
     pub stopping: watch::Receiver<bool>,
-    /// Rung when what is not in the log concerns who waits for it: nobody vouches for the cache any more, or does again, the node is
-    /// to end, limits are others.
+    /// Rung when what is not in the log concerns who waits for it: nobody vouches for the cache any more, or does again, the cache
+    /// began anew, the node is to end, limits are others.
     pub news_bell: Arc<Bell>,
     pub group: GroupAccess,
     pub quotas: Arc<Quotas>,
@@ -196,10 +196,10 @@ impl Node {
         Node::over(self.shared.clone(), reader, region_bytes)
     }
 
-    /// Rings for those who wait if nobody vouches for the cache any more, or does again, or the node is to end; to be called a few
-    /// times a second.
+    /// Rings for those who wait if nobody vouches for the cache any more, or does again, or it began anew (its log may end where it
+    /// did before), or the node is to end; to be called a few times a second.
     pub fn watch_over(&self) {
-        let now = (self.is_alive(), *self.stopping.borrow());
+        let now = (self.is_alive(), *self.stopping.borrow(), self.reader.generation());
         let before = {
             let mut watched = self.watched.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             std::mem::replace(&mut *watched, now)

@@ -8,6 +8,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::proto::{ManagedSubscription, RowKind, SubscriptionEvent, SubscriptionPlan};
 use crate::selection::{Selection, SelectionError};
 use crate::service::rows;
+use crate::service::subscriptions::may_see;
 use crate::store::{Changes, Object, StoreError};
 use dataplane::cache::tick::Kind;
 use dataplane::time::Clock;
@@ -179,7 +180,14 @@ impl Subscriptions {
         let mut made = ManagedSubscription::default();
         ledger.change(|| {
             let (action, is_deletion) = (change.name(), matches!(change, Change::Delete));
-            made = self.changed(self.get(id), id, change)?;
+            // The one that it was asked for may be gone by now, and another client's be called so.
+            let before = self.get(id);
+            if !matches!(change, Change::Create { .. })
+                && before.as_ref().is_some_and(|one| !may_see(caller, one))
+            {
+                return Err(SubscriptionError::Unknown(id.to_owned()));
+            }
+            made = self.changed(before, id, change)?;
             let now = if is_deletion { String::new() } else { format!("{:?}", made.plan) };
             let changes = match is_deletion {
                 true => Changes::default().remove(Object::Subscription, id),

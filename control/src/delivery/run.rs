@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::WatchStream;
@@ -122,13 +123,19 @@ impl Stream for Responses {
             return again(context);
         }
         loop {
+            // While other threads send what this one makes there may be no end of it: others are to have their turn.
+            let progress = ready!(coop::poll_proceed(context));
             match self.turn(context) {
                 Ok(Turn::Send(response)) => {
+                    progress.made_progress();
                     self.was_full = response.body_bytes() >= BODY_BYTES;
                     return Poll::Ready(Some(Ok(*response)));
                 }
                 Ok(Turn::Again) => return again(context),
-                Ok(Turn::Wait { time, is_prompt }) => ready!(self.poll_wait(time, is_prompt, context)),
+                Ok(Turn::Wait { time, is_prompt }) => {
+                    ready!(self.poll_wait(time, is_prompt, context));
+                    progress.made_progress();
+                }
                 Err(status) => {
                     self.has_ended = true;
                     return Poll::Ready(Some(Err(*status)));

@@ -31,6 +31,8 @@ const BEHIND_MAX: u64 = 16_384;
 /// How long a place is waited for that this node's log has not reached, and how often it is looked for.
 const REACH_MAX_NS: u64 = 1_000_000_000;
 const REACH_INTERVAL_NS: u64 = 1_000_000;
+/// How often who was told that nobody vouches for the cache looks whether somebody does again.
+const DOUBT_INTERVAL_NS: u64 = 100_000_000;
 
 /// For whom it is counted.
 #[derive(Clone, Debug, Default)]
@@ -418,7 +420,12 @@ impl Subscription {
             (false, true) if has_seen_all && is_held_back => {
                 Step::Wait { until_ns: self.tell_at_ns, is_prompt: true }
             }
-            (false, false) if has_seen_all => Step::Wait { until_ns: u64::MAX, is_prompt: true },
+            (false, false) if has_seen_all => {
+                // A moment in which nobody did may be too short for whoever watches over the node: a client must not
+                // believe in it for ever.
+                let until_ns = if self.was_alive { u64::MAX } else { now_ns + DOUBT_INTERVAL_NS };
+                Step::Wait { until_ns, is_prompt: true }
+            }
             _ => Step::Again,
         }
     }

@@ -83,7 +83,8 @@ impl Subscriptions {
     }
 }
 
-fn may_see(caller: &Caller, subscription: &ManagedSubscription) -> bool {
+/// Whether the caller may see and change one.
+pub(crate) fn may_see(caller: &Caller, subscription: &ManagedSubscription) -> bool {
     caller.role >= Role::Operator || caller.name == subscription.client
 }
 
@@ -238,13 +239,14 @@ impl Service for Subscriptions {
         let caller = Caller::of(&request)?;
         let node = seen_by(&self.node, &caller)?;
         let StreamSubscriptionRequest { id, resume } = request.into_inner();
+        // Plans first: those of one that is gone when it is asked whose it is have ended.
+        let plans = self.node.subscriptions.plans(&id);
         let found = self.of(&caller, &id)?;
         if found.client != caller.name {
             let text =
                 format!("subscription {id:?} is {}'s: only that client has it delivered", found.client);
             return Err(Status::failed_precondition(text));
         }
-        let plans = self.node.subscriptions.plans(&id);
         let plans = plans.ok_or_else(|| refusal(SubscriptionError::Unknown(id)))?;
         open(node, &caller, plans, resume)
     }

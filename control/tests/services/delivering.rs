@@ -1,12 +1,14 @@
 //! Subscriptions over a real connection: resumed, frozen, in a loop, and those that the node keeps.
 
-use crate::desk::{Desk, LAYOUT, PATIENCE, next};
+use crate::desk::{Desk, LAYOUT, MINUTE_NS, PATIENCE, next};
 use control::proto::subscriptions_client::SubscriptionsClient;
 use control::proto::{
     BehindPolicy, CreateSubscriptionRequest, DeliveryMode, ImageReason, ListSubscriptionsRequest, Notice,
     Place, RowKind, StreamSubscriptionRequest, SubscribeRequest, SubscribeResponse, SubscriptionPlan,
     SubscriptionRequest, UpdateSubscriptionRequest,
 };
+use dataplane::cache::writer::Writer;
+use drivers::region::RegionMapping;
 use tonic::{Code, Streaming};
 
 fn every_tick(resume: Option<Place>, policy: BehindPolicy) -> SubscribeRequest {
@@ -130,6 +132,26 @@ async fn a_frozen_client_costs_others_nothing_and_is_told_what_it_lacks() {
         }
     };
     assert!(end.code() == Code::OutOfRange && end.message().contains("log_ticks"), "{end:?}");
+}
+
+#[tokio::test]
+async fn what_the_log_does_not_tell_of_is_told_although_it_stays_as_it_is() {
+    let mut desk = Desk::open().await;
+    desk.define("AAPL");
+    let mut stream = desk.subscribe(&["*"], &[]).await.unwrap();
+    while !next(&mut stream).await.image_complete {}
+    // Nobody vouches for the cache, for a moment that is too short for whoever watches over the node.
+    let other = RegionMapping::create_anonymous("other", LAYOUT.cells()).unwrap().leak();
+    let other = Writer::format(other, LAYOUT, 1).unwrap();
+    let follower = std::mem::replace(&mut desk.writer, other).into_follower();
+    desk.node.log_bell.ring();
+    while next(&mut stream).await.writer_alive {}
+    follower.believe_until(desk.node.now_ns() + MINUTE_NS);
+    while !next(&mut stream).await.writer_alive {}
+    // Rows came by an image.
+    follower.renew_generation();
+    let image = next(&mut stream).await;
+    assert_eq!((image.image_reason(), image.writer_alive), (ImageReason::CacheBegan, true));
 }
 
 fn resident_bytes() -> u64 {

@@ -1,5 +1,6 @@
 //! The gRPC services over a real connection, on a region that the test itself fills.
 
+mod at_once;
 mod audit;
 mod delivering;
 mod desk;
