@@ -5,8 +5,8 @@ use crate::time::NS_PER_S;
 const SECONDS: usize = 60;
 const MINUTES: usize = 60;
 
-/// Whoever counts adds to a total of his own, with one atomic addition; about once a second, and before it is read, the history is
-/// told the total.
+/// Whoever counts has a total that grows, as a meter has; about once a second, and before it is read, the history is told it. A total
+/// that is behind for a moment takes nothing away.
 #[derive(Clone, Debug)]
 pub struct History {
     total: u64,
