@@ -1,13 +1,14 @@
 //! Whether a client is still who it was when it called: if not, what it has open ends, whatever it is.
 
+use super::Caller;
 use http_body::{Frame, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::watch;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Bytes;
 use tonic::codegen::http::HeaderMap;
-use tonic::{Response, Status};
 
 /// True once the client was deleted, or its role, what it may see, or its token changed. Cheap to look at.
 #[derive(Clone, Debug)]
@@ -33,33 +34,20 @@ impl Standing {
     }
 }
 
-/// In the extensions of a response: it is told to whoever asked, even if what was asked for made another of that client.
-#[derive(Clone, Copy, Debug)]
-pub struct FinalAnswer;
-
-impl FinalAnswer {
-    pub fn of<T>(message: T) -> Response<T> {
-        let mut response = Response::new(message);
-        response.extensions_mut().insert(FinalAnswer);
-        response
-    }
-}
-
 type Revoked = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A response for as long as its client stands; then its end is PERMISSION_DENIED.
+/// The answer of a method that streams, for as long as its client stands; then its end is PERMISSION_DENIED.
 pub struct Standings {
     /// `None` = it has ended.
     body: Option<Body>,
-    client: String,
-    standing: Standing,
-    /// Made by the first wait: most responses are there at once.
+    caller: Caller,
+    /// Made by the first wait.
     revoked: Option<Revoked>,
 }
 
 impl Standings {
-    pub fn new(body: Body, client: String, standing: Standing) -> Standings {
-        Standings { body: Some(body), client, standing, revoked: None }
+    pub fn new(body: Body, caller: Caller) -> Standings {
+        Standings { body: Some(body), caller, revoked: None }
     }
 
     fn end(&mut self) -> Result<HeaderMap, Status> {
@@ -67,7 +55,7 @@ impl Standings {
         self.body = None;
         let what = "was deleted, or what it may do was changed: call again, if it still may";
         let mut trailers = HeaderMap::new();
-        Status::permission_denied(format!("{} {what}", self.client)).add_header(&mut trailers)?;
+        Status::permission_denied(format!("{} {what}", self.caller.name())).add_header(&mut trailers)?;
         Ok(trailers)
     }
 }
@@ -82,14 +70,14 @@ impl http_body::Body for Standings {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        if this.standing.is_over() {
+        if this.caller.standing().is_over() {
             return Poll::Ready(Some(this.end().map(Frame::trailers)));
         }
         if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
             return Poll::Ready(frame);
         }
-        let standing = this.standing.clone();
-        let revoked = this.revoked.get_or_insert_with(|| Box::pin(standing.revoked()));
+        let standing = this.caller.standing();
+        let revoked = this.revoked.get_or_insert_with(|| Box::pin(standing.clone().revoked()));
         match revoked.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Some(this.end().map(Frame::trailers))),
             Poll::Pending => Poll::Pending,

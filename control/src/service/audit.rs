@@ -161,7 +161,7 @@ impl Service for Audit {
         let caller = Caller::of(&request)?;
         let AuditWatchRequest { filter, from } = request.into_inner();
         let from = if from == 0 { *self.node.ledger.latest().borrow() + 1 } else { from };
-        let held = watch::held(&self.node, &caller)?;
+        let held = watch::held(&caller)?;
         let open = watch::place(&self.node)?;
         let (sender, receiver) = mpsc::channel(RECORDS_QUEUED);
         let node = self.node.clone();

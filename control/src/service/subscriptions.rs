@@ -47,7 +47,7 @@ impl Subscriptions {
         asked: &crate::proto::SubscriptionPlan,
     ) -> Result<(), Status> {
         let plan = subscriptions::plan(&self.node.config, asked).map_err(refusal)?;
-        if client == caller.name {
+        if client == caller.name() {
             may_see_all(caller, &self.node, &plan.wanted)?;
         }
         Ok(())
@@ -84,7 +84,7 @@ impl Subscriptions {
 }
 
 fn may_see(caller: &Caller, subscription: &ManagedSubscription) -> bool {
-    caller.role >= Role::Operator || caller.name == subscription.client
+    caller.role() >= Role::Operator || caller.name() == subscription.client
 }
 
 pub(super) fn refusal(error: SubscriptionError) -> Status {
@@ -111,9 +111,9 @@ impl Service for Subscriptions {
         let caller = Caller::of(&request)?;
         let CreateSubscriptionRequest { mut id, mut client, plan } = request.into_inner();
         if client.is_empty() {
-            client.clone_from(&caller.name);
+            client = caller.name().to_owned();
         }
-        if client != caller.name && caller.role < Role::Operator {
+        if client != caller.name() && caller.role() < Role::Operator {
             return Err(Status::permission_denied("only an operator makes another client's subscriptions"));
         }
         if id.is_empty() {
@@ -235,7 +235,7 @@ impl Service for Subscriptions {
         let node = seen_by(&self.node, &caller)?;
         let StreamSubscriptionRequest { id, resume } = request.into_inner();
         let found = self.of(&caller, &id)?;
-        if found.client != caller.name {
+        if found.client != caller.name() {
             let text =
                 format!("subscription {id:?} is {}'s: only that client has it delivered", found.client);
             return Err(Status::failed_precondition(text));

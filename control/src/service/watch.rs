@@ -29,9 +29,8 @@ pub fn place(node: &Arc<Node>) -> Result<OpenSubscription, Status> {
 }
 
 /// Takes one more stream out of the client's quota.
-pub fn held(node: &Node, caller: &Caller) -> Result<HeldSubscription, Status> {
-    let quota = node.quotas.of(&caller.name, caller.role, node.now_ns());
-    quota.open_subscription().map_err(|excess| excess.status())
+pub fn held(caller: &Caller) -> Result<HeldSubscription, Status> {
+    caller.quota().open_subscription().map_err(|excess| excess.status())
 }
 
 /// Waits until it is told again; false = the client is gone, or was told that the node ends.
