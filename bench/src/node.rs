@@ -3,7 +3,7 @@
 
 use crate::served::{CONFIG, serve};
 use crate::server::Server;
-use control::access::{Caller, Entitlement, Role, Standing};
+use control::access::Caller;
 use control::config::Config;
 use control::proto::market_data_server::MarketDataServer;
 use control::runner::{GroupAccess, ServedCache};
@@ -150,15 +150,10 @@ fn serve_bare(config: &str, cache: ServedCache, address: &mpsc::Sender<String>) 
         let settings = Settings::new(Arc::new(config), None);
         let node = control::node::Node::new(settings, cache, store, stopping);
         let node = Arc::new(node.unwrap_or_else(|error| panic!("{error}")));
-        let (_revoke, standing) = Standing::new();
-        let caller = Caller {
-            name: "anyone".to_owned(),
-            role: Role::Reader,
-            entitlement: Arc::new(Entitlement::everything()),
-            from: None,
-            standing,
-        };
         // The service asks who calls.
+        let clients = node.access.clients();
+        let caller = clients.all().next().and_then(|client| Caller::new(client, None).ok());
+        let caller = caller.expect("whoever starts it configures a client, or lets anyone call");
         let routes = Routes::new(MarketDataServer::new(MarketData::new(node)));
         let routes = Routes::from(routes.into_axum_router().layer(axum::Extension(caller)));
         address

@@ -1,7 +1,8 @@
 //! Who calls, and what they may.
 //!
 //! A call passes the layer ([`AccessLayer`]): who calls is found by token or certificate, whether that client's role is
-//! enough for the method by a table, and the services find the [`Caller`] in the request's extensions.
+//! enough for the method by a table, the call is charged to the quota that the client holds, and the services find the [`Caller`] in
+//! the request's extensions.
 
 mod certificate;
 mod change;
@@ -12,15 +13,17 @@ mod layer;
 mod method;
 mod standing;
 mod token;
+mod unread;
 
 pub use change::{Change, ClientError};
 pub use clients::{Client, Clients, ClientsError};
 pub use kept::{asked, told};
 pub use layer::{Access, AccessLayer, Refusals, address_of};
 pub use method::is_method;
-pub use standing::{FinalAnswer, Standing};
+pub use standing::Standing;
 pub use token::{Token, TokenHash};
 
+use crate::quota::ClientQuota;
 use crate::selection::Selection;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -67,21 +70,47 @@ impl Entitlement {
     }
 }
 
-/// The client that makes a call; in the extensions of its request.
+/// The client that makes a call, as it was then; in the extensions of its request. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    pub name: String,
-    pub role: Role,
-    pub entitlement: Arc<Entitlement>,
+    client: Arc<Client>,
     pub from: Option<SocketAddr>,
-    /// Whether it is still who it was when it called; what goes on for long looks at it.
-    pub standing: Standing,
 }
 
 /// The name of whoever calls over loopback, where nobody has to say who they are.
 pub const ANONYMOUS: &str = "anonymous";
 
 impl Caller {
+    /// An error is why the client can't call as the node is configured now.
+    pub fn new(client: &Arc<Client>, from: Option<SocketAddr>) -> Result<Caller, &str> {
+        match &client.entitlement {
+            Ok(_) => Ok(Caller { client: client.clone(), from }),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        self.client.name()
+    }
+
+    pub fn role(&self) -> Role {
+        self.client.role()
+    }
+
+    pub fn entitlement(&self) -> &Entitlement {
+        self.client.entitlement.as_ref().expect("who has none is no caller")
+    }
+
+    /// Whether it is still who it was when it called; what goes on for long looks at it.
+    pub fn standing(&self) -> &Standing {
+        &self.client.standing
+    }
+
+    /// What it may use, and uses.
+    pub fn quota(&self) -> &Arc<ClientQuota> {
+        &self.client.quota
+    }
+
     /// INTERNAL: the call did not come through the layer.
     #[allow(clippy::result_large_err, reason = "a Status is what a service answers with")]
     pub fn of<T>(request: &Request<T>) -> Result<Caller, Status> {

@@ -11,7 +11,7 @@ const NOW_BYTES_MAX: usize = 2_048;
 /// What is kept beside a change; `now` is what the object is from then on, in words, empty = it is gone.
 pub fn record(caller: &Caller, at_ns: u64, action: &str, object: &str, now: String) -> AuditRecord {
     let from = caller.from.map(|from| from.to_string()).unwrap_or_default();
-    AuditRecord { from, ..record_of(&caller.name, at_ns, action, object, now) }
+    AuditRecord { from, ..record_of(caller.name(), at_ns, action, object, now) }
 }
 
 /// The same of what nobody called for.

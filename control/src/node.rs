@@ -128,7 +128,7 @@ impl Node {
             Ok(())
         });
         let mut ledger = Ledger::new(store, &config.node)?;
-        let access = Access::open(&config, &mut ledger)?;
+        let access = Access::open(&config, &mut ledger, quotas.clone())?;
         let admitting = access.clone();
         settings
             .on_change("clients", move |config| admitting.reload(config).map_err(|error| error.to_string()));
@@ -301,7 +301,7 @@ impl Node {
     }
 }
 
-/// From now on clients have the limits of their own that the ledger has, whether they have called yet or not.
+/// From now on clients have the limits of their own that the ledger has, whether they are there yet or not.
 fn follow_quotas(
     ledger: &mut Ledger,
     quotas: Arc<Quotas>,

@@ -170,7 +170,7 @@ pub async fn serve(
     }
     let server = builder
         .layer(option_layer(traces.as_ref().map(Traces::layer)))
-        .layer(AccessLayer { access: node.access.clone(), quotas: node.quotas.clone() })
+        .layer(AccessLayer(node.access.clone()))
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .max_concurrent_streams(STREAMS_MAX)
         .add_routes(routes)

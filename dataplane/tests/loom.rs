@@ -152,5 +152,32 @@ fn no_unit_is_taken_twice_while_the_limit_changes() {
         change.join().unwrap();
         assert!((1..=2).contains(&passed), "the first passes by either limit");
         assert_eq!(gcra.credit(0), 2 - passed, "what was taken by the old limit is taken by the new one");
+        assert_eq!(gcra.taken(), passed);
+    });
+}
+
+/// Two callers whose units are carried, while the limit changes and somebody looks at the count: it is never ahead, and in the end it is
+/// right.
+#[test]
+fn every_unit_that_passes_is_counted_once() {
+    const MINUTE_NS: u64 = 60_000_000_000;
+    model(3, || {
+        let gcra = Arc::new(Gcra::new(Limit::new(1, MINUTE_NS, 100).unwrap()));
+        let calling = gcra.clone();
+        let caller = thread::spawn(move || {
+            calling.check(0, 5).unwrap();
+            calling.check(0, 6).unwrap();
+        });
+        let changing = gcra.clone();
+        let change = thread::spawn(move || {
+            changing.set(Limit::UNLIMITED, 0);
+            changing.check(0, 20).unwrap();
+        });
+        let taken = gcra.taken();
+        // Of 11 the state has 3, and 8 may still be on their way.
+        assert!([0, 5, 3, 11, 20, 25, 23, 31].contains(&taken), "{taken}");
+        caller.join().unwrap();
+        change.join().unwrap();
+        assert_eq!(gcra.taken(), 31);
     });
 }

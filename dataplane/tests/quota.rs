@@ -32,7 +32,7 @@ fn plain() -> impl Strategy<Value = Plain> {
     let burst = prop_oneof![1..5u64, 1..100_000u64, 1..10_000_000_000u64];
     let plain =
         (units, period_ns, burst).prop_map(|(units, period_ns, burst)| Plain { units, period_ns, burst });
-    plain.prop_filter("36 years", |plain| Limit::new(plain.units, plain.period_ns, plain.burst).is_ok())
+    plain.prop_filter("4.5 years", |plain| Limit::new(plain.units, plain.period_ns, plain.burst).is_ok())
 }
 
 /// How much later, and a cost, both in parts of what the limit is about.
@@ -81,7 +81,7 @@ proptest! {
         let (mut now_ns, mut lost_ns) = (0u64, 0u128);
         let mut passed: Vec<(u64, u64)> = Vec::new();
         for (later, part) in steps {
-            now_ns = (now_ns + (later * earned_ns) as u64).min(1 << 61);
+            now_ns = (now_ns + (later * earned_ns) as u64).min(1 << 58);
             let cost = (part * plain.burst as f64) as u64;
             bucket.advance(now_ns);
             match gcra.check(now_ns, cost) {
@@ -102,6 +102,7 @@ proptest! {
                 }
             }
         }
+        prop_assert_eq!(gcra.taken(), passed.iter().map(|(_, cost)| cost).sum::<u64>());
         for from in 0..passed.len() {
             let mut sum = 0u128;
             for (at_ns, cost) in &passed[from..] {
@@ -111,21 +112,27 @@ proptest! {
         }
     }
 
-    /// Any number is good for something, and nothing overflows.
+    /// Any number is good for something, nothing overflows, and what passes is counted through any changes.
     #[test]
     fn no_number_breaks_it(
         units in any::<u64>(), period_ns in any::<u64>(), burst in any::<u64>(),
-        calls in prop::collection::vec((any::<u64>(), any::<u64>(), any::<bool>()), 1..50),
+        calls in prop::collection::vec(
+            (any::<u64>(), prop_oneof![0..20u64, any::<u64>()], any::<bool>()), 1..50,
+        ),
         other in plain(),
     ) {
         let Ok(limit) = Limit::new(units, period_ns, burst) else { return Ok(()) };
         let gcra = Gcra::new(limit);
+        let mut taken = 0u64;
         for (now_ns, cost, whole) in calls {
             let told = if whole { gcra.check_whole(now_ns, cost) } else { gcra.check(now_ns, cost) };
             prop_assert!(told != Err(0));
-            prop_assert!(gcra.credit(now_ns) <= burst);
+            taken = taken.wrapping_add(if told.is_ok() { cost } else { 0 });
+            prop_assert_eq!(gcra.taken(), taken);
+            prop_assert!(gcra.credit(now_ns) <= burst || gcra.limit().is_unlimited());
             gcra.set(if whole { other.limit() } else { limit }, now_ns);
-            gcra.set(limit, now_ns);
+            gcra.set(if cost % 3 == 0 { Limit::UNLIMITED } else { limit }, now_ns);
+            prop_assert_eq!(gcra.taken(), taken);
         }
     }
 
@@ -189,7 +196,7 @@ fn a_cost_above_the_burst_passes_when_all_is_there_and_is_paid_for_after() {
 }
 
 #[test]
-fn without_a_limit_all_passes_and_nothing_is_counted() {
+fn without_a_limit_all_passes_and_nothing_is_to_be_earned() {
     let gcra = Gcra::new(Limit::UNLIMITED);
     for now_ns in [u64::MAX, 0, 5] {
         assert_eq!(gcra.check(now_ns, u64::MAX), Ok(()));
@@ -198,6 +205,7 @@ fn without_a_limit_all_passes_and_nothing_is_counted() {
     gcra.set(Limit::new(1, SECOND_NS, 3).unwrap(), 5);
     assert_eq!((gcra.credit(5), gcra.check(5, 3)), (3, Ok(())));
     assert_eq!(gcra.check(5, 1), Err(SECOND_NS));
+    assert_eq!(gcra.taken(), 0, "three times u64::MAX, and 3, modulo 2^64");
 }
 
 #[test]
@@ -234,6 +242,7 @@ fn callers_that_contend_get_no_more_than_one_would() {
     });
     let end_ns = clock_ns.load(Ordering::Relaxed);
     let sum: u128 = passed.iter().map(|(_, cost)| u128::from(*cost)).sum();
+    assert_eq!(u128::from(gcra.taken()), sum);
     assert!(plain.allows(sum, end_ns), "{sum} in {end_ns} ns");
     // 400,000 calls ask for ten times what there is.
     assert!(sum * 10 >= 9 * u128::from(end_ns / 1_000_000), "{sum} in {end_ns} ns");
@@ -252,5 +261,5 @@ fn changes_among_callers_invent_nothing() {
     });
     gcra.set(limit(5_000), 0);
     let left = gcra.credit(0) as usize;
-    assert_eq!(passed + left, 5_000);
+    assert_eq!((passed + left, gcra.taken() as usize), (5_000, passed));
 }

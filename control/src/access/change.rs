@@ -93,15 +93,15 @@ impl Access {
         let mut made = None;
         ledger.change(|| {
             // The change before may have been of who asks for this one.
-            if caller.standing.is_over() {
-                return Err(ClientError::Over(caller.name.clone()));
+            if caller.standing().is_over() {
+                return Err(ClientError::Over(caller.name().to_owned()));
             }
             let is_deletion = matches!(change, Change::Delete);
             let MadeOf { config, kept, .. } = &*self.made_of();
             let (mut kept, before) = (kept.clone(), self.clients());
             let now_ns = SystemClock.unix_ns();
             let (made_of, history, token) = changed(config, caller, name, kept.get(name), change, now_ns)?;
-            let client = Client::new(made_of, Some(history), config, &before);
+            let client = Client::new(made_of, Some(history), config, &before, &self.quotas);
             let shown = told(&client);
             let (changes, now) = if is_deletion {
                 kept.remove(name);
@@ -116,11 +116,11 @@ impl Access {
                 (changes, format!("{shown:?}"))
             };
             // Whether all of them together can be.
-            Clients::of(config, &kept, &before)?;
+            Clients::of(config, &kept, &before, &self.quotas)?;
             made = Some((shown, token));
             Ok((changes, audit::record(caller, now_ns, action, name, now)))
         })?;
-        tracing::info!(caller = caller.name, client = name, "{action}");
+        tracing::info!(caller = caller.name(), client = name, "{action}");
         Ok(made.expect("a change that was made"))
     }
 
@@ -128,7 +128,7 @@ impl Access {
     /// who are not as they were ends.
     pub fn reload(&self, config: &Config) -> Result<(), ClientsError> {
         let mut made_of = self.made_of();
-        self.take(Clients::of(config, &made_of.kept, &self.clients())?);
+        self.take(Clients::of(config, &made_of.kept, &self.clients(), &self.quotas)?);
         made_of.config.clone_from(config);
         Ok(())
     }
@@ -137,7 +137,7 @@ impl Access {
     pub(super) fn complete(&self) -> Result<(), ClientsError> {
         let mut made_of = self.made_of();
         made_of.is_complete = true;
-        self.take(Clients::of(&made_of.config, &made_of.kept, &self.clients())?);
+        self.take(Clients::of(&made_of.config, &made_of.kept, &self.clients(), &self.quotas)?);
         Ok(())
     }
 
@@ -153,7 +153,7 @@ impl Access {
         if !made_of.is_complete {
             return;
         }
-        match Clients::of(&made_of.config, &made_of.kept, &self.clients()) {
+        match Clients::of(&made_of.config, &made_of.kept, &self.clients(), &self.quotas) {
             Ok(fresh) => self.take(fresh),
             // It was changed where the file has other clients.
             Err(error) => tracing::error!("the clients stay as they were: {error}"),
@@ -165,6 +165,8 @@ impl Access {
     }
 
     fn take(&self, fresh: Clients) {
+        let now_ns = SystemClock.monotonic_ns();
+        fresh.all().for_each(|client| self.quotas.set_role(&client.quota, client.role(), now_ns));
         let fresh = Arc::new(fresh);
         let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *clients, fresh.clone());
@@ -192,7 +194,7 @@ fn changed(
     let (made_of, history, token) = match (before.map(read).transpose()?, change) {
         (Some(_), Change::Create { .. }) => return Err(ClientError::Taken(name.to_owned())),
         (None, Change::Create { mut made_of, with_token }) => {
-            if caller.name == ANONYMOUS && made_of.role < Role::Admin {
+            if caller.name() == ANONYMOUS && made_of.role < Role::Admin {
                 return Err(ClientError::FirstIsNoAdmin);
             }
             let token = (with_token || made_of.certificate.is_none()).then(Token::generate);
@@ -200,7 +202,7 @@ fn changed(
             (made_of, History::begin(now_ns), token)
         }
         (None, _) => return Err(ClientError::Unknown(name.to_owned())),
-        (Some(_), Change::Update { .. } | Change::Delete) if name == caller.name => {
+        (Some(_), Change::Update { .. } | Change::Delete) if name == caller.name() => {
             return Err(ClientError::Own(name.to_owned()));
         }
         (Some((_, history)), Change::Update { revision, .. })

@@ -4,6 +4,7 @@ use super::kept::{self, History};
 use super::{ANONYMOUS, Entitlement, Role, Standing, TokenHash};
 use crate::config::{ClientConfig, Config};
 use crate::proto::KeptClient;
+use crate::quota::{ClientQuota, Quotas};
 use crate::selection::Selection;
 use crate::service::{kind_named, kind_of};
 use crate::store::StoreError;
@@ -36,7 +37,9 @@ pub struct Client {
     /// `None` = it is of the file, or of nobody.
     pub history: Option<History>,
     /// An error is why it can't call as the node is configured now.
-    pub entitlement: Result<Arc<Entitlement>, String>,
+    pub entitlement: Result<Entitlement, String>,
+    /// It is the same however the client is changed.
+    pub quota: Arc<ClientQuota>,
     pub standing: Standing,
     pub token: Option<TokenHash>,
     revoke: watch::Sender<bool>,
@@ -54,33 +57,41 @@ impl ClientConfig {
 }
 
 impl Client {
-    pub fn new(made_of: ClientConfig, history: Option<History>, config: &Config, before: &Clients) -> Client {
+    pub fn new(
+        made_of: ClientConfig,
+        history: Option<History>,
+        config: &Config,
+        before: &Clients,
+        quotas: &Quotas,
+    ) -> Client {
         let delay = Duration::from_millis(made_of.delay_ms);
         let rows = made_of.check(config).and_then(|()| made_of.rows(config));
-        let entitlement = rows.map(|rows| Arc::new(Entitlement { rows, delay }));
-        Client::of(made_of, history, entitlement, before)
+        let entitlement = rows.map(|rows| Entitlement { rows, delay });
+        Client::of(made_of, history, entitlement, before, quotas)
     }
 
     /// Whoever calls without saying who it is.
-    fn anonymous(before: &Clients) -> Client {
+    fn anonymous(before: &Clients, quotas: &Quotas) -> Client {
         let made_of =
             ClientConfig { name: ANONYMOUS.to_owned(), role: Role::Admin, ..ClientConfig::default() };
-        Client::of(made_of, None, Ok(Arc::new(Entitlement::everything())), before)
+        Client::of(made_of, None, Ok(Entitlement::everything()), before, quotas)
     }
 
     /// One that is made of the same as it was `before` goes on.
     fn of(
         made_of: ClientConfig,
         history: Option<History>,
-        entitlement: Result<Arc<Entitlement>, String>,
+        entitlement: Result<Entitlement, String>,
         before: &Clients,
+        quotas: &Quotas,
     ) -> Client {
+        let quota = quotas.of(&made_of.name, made_of.role);
         let token = made_of.token_sha256.as_ref().and_then(|hash| hash.parse().ok());
         let (revoke, standing) = match before.get(&made_of.name) {
             Some(old) if old.made_of == made_of => (old.revoke.clone(), old.standing.clone()),
             _ => Standing::new(),
         };
-        Client { made_of, history, entitlement, standing, token, revoke }
+        Client { made_of, history, entitlement, quota, standing, token, revoke }
     }
 
     pub fn name(&self) -> &str {
@@ -111,10 +122,11 @@ impl Clients {
         config: &Config,
         kept: &BTreeMap<String, KeptClient>,
         before: &Clients,
+        quotas: &Quotas,
     ) -> Result<Clients, ClientsError> {
         let mut clients = Clients::default();
         for made_of in &config.clients {
-            let client = Client::new(made_of.clone(), None, config, before);
+            let client = Client::new(made_of.clone(), None, config, before, quotas);
             if let Err(cause) = &client.entitlement {
                 return Err(ClientsError::Client { name: made_of.name.clone(), cause: cause.clone() });
             }
@@ -124,10 +136,10 @@ impl Clients {
             let read = kept::read(kept);
             let (made_of, history) =
                 read.map_err(|cause| ClientsError::Client { name: name.clone(), cause })?;
-            clients.add(Client::new(made_of, Some(history), config, before))?;
+            clients.add(Client::new(made_of, Some(history), config, before, quotas))?;
         }
         if config.is_anonymous() && kept.is_empty() {
-            clients.add(Client::anonymous(before))?;
+            clients.add(Client::anonymous(before, quotas))?;
         }
         Ok(clients)
     }

@@ -1,28 +1,34 @@
 //! The layer that every call passes: who calls, may it, and how much of it.
 
 use super::guesses::Guesses;
-use super::standing::{FinalAnswer, Standings, Unread};
-use super::{Caller, Client, Clients, ClientsError, Role, certificate, method};
+use super::method::{self, Answer};
+use super::standing::Standings;
+use super::unread::Unread;
+use super::{Caller, Client, Clients, ClientsError, Role, certificate};
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::proto::KeptClient;
-use crate::quota::{self, Quotas};
+use crate::quota::Quotas;
 use crate::store::Object;
 use crate::trace::Findings;
 use dataplane::counters::SharedCounter;
 use dataplane::time::Clock;
 use drivers::clock::SystemClock;
+use pin_project_lite::pin_project;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::header::AUTHORIZATION;
-use tonic::codegen::http::{Extensions, HeaderMap, Request, Response};
+use tonic::codegen::http::{Extensions, HeaderMap, HeaderValue, Request, Response};
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tower::{Layer, Service};
+
+/// What is charged: all but health and reflection, which belong to whoever looks after the node.
+const CHARGED: &str = "/tickplane.";
 
 /// Calls that were not let through, since the start.
 #[derive(Debug, Default)]
@@ -42,6 +48,8 @@ pub struct Access {
     /// Whoever makes other clients of it holds it.
     pub(super) made_of: Mutex<MadeOf>,
     pub(super) clients: RwLock<Arc<Clients>>,
+    /// What the clients may use.
+    pub(super) quotas: Arc<Quotas>,
     guesses: Mutex<Guesses>,
     pub refusals: Refusals,
 }
@@ -57,11 +65,16 @@ pub(super) struct MadeOf {
 
 impl Access {
     /// The clients of the configuration, and those that the ledger has.
-    pub fn open(config: &Config, ledger: &mut Ledger) -> Result<Arc<Access>, ClientsError> {
+    pub fn open(
+        config: &Config,
+        ledger: &mut Ledger,
+        quotas: Arc<Quotas>,
+    ) -> Result<Arc<Access>, ClientsError> {
         let made_of = MadeOf { config: config.clone(), kept: BTreeMap::new(), is_complete: false };
         let access = Arc::new(Access {
             made_of: Mutex::new(made_of),
             clients: RwLock::default(),
+            quotas,
             guesses: Mutex::default(),
             refusals: Refusals::default(),
         });
@@ -81,47 +94,42 @@ impl Access {
         self.clients().get(name).map(|client| client.role())
     }
 
-    /// The caller of a method, and whether it may; `None` = nobody has to say who calls.
-    fn admit(
-        &self,
-        path: &str,
-        headers: &HeaderMap,
-        extensions: &Extensions,
-    ) -> Result<Option<Caller>, Box<Status>> {
-        let Some(needed) = method::needs(path) else { return Ok(None) };
-        let Peer { from, certificate } = Peer::of(extensions);
-        let caller = self.identify(headers, from, certificate.as_deref())?;
-        if let Some(findings) = extensions.get::<Findings>() {
-            findings.client(&caller.name);
+    /// The caller of a method that needs a role, if it may; the call is charged to it.
+    fn admit(&self, needed: Role, request: &Request<Body>) -> Result<Caller, Box<Status>> {
+        let caller = self.identify(request.headers(), request.extensions())?;
+        let findings = request.extensions().get::<Findings>();
+        if let Some(findings) = findings {
+            findings.client(caller.name());
         }
-        if caller.role < needed {
+        if caller.role() < needed {
             self.refusals.denied.add(1);
-            let (name, role, needed) = (&caller.name, caller.role.name(), needed.name());
+            let (name, role, needed) = (caller.name(), caller.role().name(), needed.name());
             return Err(Box::new(Status::permission_denied(format!(
                 "role {needed} is needed, {name} has {role}"
             ))));
         }
-        Ok(Some(caller))
+        if request.uri().path().starts_with(CHARGED) {
+            let charged = caller.quota().charge_request(SystemClock.monotonic_ns());
+            charged.map_err(|excess| Box::new(excess.status()))?;
+            if let Some(findings) = findings {
+                findings.charged();
+            }
+        }
+        Ok(caller)
     }
 
     /// A token goes before a certificate: it is of who calls, while a machine may show the certificate for all who work there.
-    fn identify(
-        &self,
-        headers: &HeaderMap,
-        from: Option<SocketAddr>,
-        certificate: Option<&[u8]>,
-    ) -> Result<Caller, Box<Status>> {
-        let clients = self.clients();
+    fn identify(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Caller, Box<Status>> {
+        let from = address_of(extensions);
+        let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(value) = headers.get(AUTHORIZATION) {
-            let token = value.to_str().ok().and_then(bearer);
-            let found = token.and_then(|token| clients.by_token(token));
-            return match found {
+            let token = bearer(value);
+            return match token.and_then(|token| clients.by_token(token)) {
                 Some(client) => self.caller(client, from),
                 None => Err(self.guessed(from, token.is_some())),
             };
         }
-        if let Some(der) = certificate {
-            let name = certificate::name(der).unwrap_or_default();
+        if let Some(name) = certificate_of(extensions) {
             if let Some(client) = clients.by_certificate(&name) {
                 return self.caller(client, from);
             }
@@ -140,16 +148,14 @@ impl Access {
         )))
     }
 
-    fn caller(&self, client: &Client, from: Option<SocketAddr>) -> Result<Caller, Box<Status>> {
-        let entitlement = client.entitlement.clone().map_err(|cause| {
+    fn caller(&self, client: &Arc<Client>, from: Option<SocketAddr>) -> Result<Caller, Box<Status>> {
+        Caller::new(client, from).map_err(|cause| {
             self.refusals.denied.add(1);
             let name = client.name();
             Box::new(Status::failed_precondition(format!(
                 "client {name} can't call as the node is configured now: {cause}: an admin can update it"
             )))
-        })?;
-        let (name, standing) = (client.name().to_owned(), client.standing.clone());
-        Ok(Caller { name, role: client.role(), entitlement, from, standing })
+        })
     }
 
     /// What whoever shows a wrong token is told.
@@ -177,8 +183,8 @@ impl Access {
 }
 
 /// The token of `Bearer TOKEN` (RFC 6750, 2.1; the scheme's case does not matter, RFC 9110, 11.1).
-fn bearer(value: &str) -> Option<&str> {
-    let (scheme, token) = value.split_once(' ')?;
+fn bearer(value: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
@@ -191,94 +197,91 @@ pub fn address_of(extensions: &Extensions) -> Option<SocketAddr> {
     tcp?.remote_addr()
 }
 
-/// The other end of a connection.
-struct Peer {
-    from: Option<SocketAddr>,
-    certificate: Option<Vec<u8>>,
+/// The name in the certificate that the other end has shown, empty = there is none in it.
+fn certificate_of(extensions: &Extensions) -> Option<String> {
+    let shown = extensions.get::<TlsConnectInfo<TcpConnectInfo>>()?.peer_certs()?;
+    Some(certificate::name(shown.first()?).unwrap_or_default())
 }
 
-impl Peer {
-    fn of(extensions: &Extensions) -> Peer {
-        let certificates =
-            extensions.get::<TlsConnectInfo<TcpConnectInfo>>().and_then(|tls| tls.peer_certs());
-        let certificate = certificates.and_then(|all| Some(all.first()?.to_vec()));
-        Peer { from: address_of(extensions), certificate }
-    }
-}
-
-/// Charges each call that may go on to its client, puts the [`Caller`] into its extensions, and answers the others. What goes
-/// on for long ends with its caller's [`Standing`].
+/// Charges each call that may go on to its client, puts the [`Caller`] into its extensions, and answers the others. A stream
+/// ends with its caller's [`Standing`](super::Standing), any other answer is counted until it is read.
 #[derive(Clone)]
-pub struct AccessLayer {
-    pub access: Arc<Access>,
-    pub quotas: Arc<Quotas>,
-}
-
-impl AccessLayer {
-    fn admit(&self, request: &Request<Body>) -> Result<Option<Caller>, Box<Status>> {
-        let path = request.uri().path();
-        let caller = self.access.admit(path, request.headers(), request.extensions())?;
-        if let Some(caller) = &caller {
-            quota::charge(&self.quotas, request, caller, SystemClock.monotonic_ns())?;
-        }
-        Ok(caller)
-    }
-
-    /// Where the answer to a method (its path) is counted.
-    fn unread(&self, path: &str, caller: &Caller) -> Option<Unread> {
-        let quota = self.quotas.of(&caller.name, caller.role, SystemClock.monotonic_ns());
-        let counted = || Unread { answers: quota.answers().clone(), access: self.access.clone() };
-        (!method::is_stream(path)).then(counted)
-    }
-}
+pub struct AccessLayer(pub Arc<Access>);
 
 impl<S> Layer<S> for AccessLayer {
     type Service = Guarded<S>;
 
     fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { layer: self.clone(), inner }
+        Guarded { access: self.0.clone(), inner }
     }
 }
 
 #[derive(Clone)]
 pub struct Guarded<S> {
-    layer: AccessLayer,
+    access: Arc<Access>,
     inner: S,
 }
 
 impl<S> Service<Request<Body>> for Guarded<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+    type Future = Answering<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        match self.layer.admit(&request) {
-            Ok(None) => Box::pin(self.inner.call(request)),
-            Ok(Some(caller)) => {
-                let (name, standing) = (caller.name.clone(), caller.standing.clone());
-                let unread = self.layer.unread(request.uri().path(), &caller);
-                request.extensions_mut().insert(caller);
-                let answered = self.inner.call(request);
-                Box::pin(async move {
-                    let answer = answered.await?;
-                    match answer.extensions().get::<FinalAnswer>() {
-                        Some(_) => Ok(answer),
-                        None => {
-                            Ok(answer.map(|body| Body::new(Standings::new(body, name, standing, unread))))
-                        }
-                    }
-                })
+    fn call(&mut self, mut request: Request<Body>) -> Answering<S::Future> {
+        let (needed, answer) = method::of(request.uri().path());
+        let mut answered_to = None;
+        if let Some(needed) = needed {
+            let caller = match self.access.admit(needed, &request) {
+                Ok(caller) => caller,
+                Err(status) => return Answering::Refused { status: Some(status) },
+            };
+            answered_to = Some((caller.clone(), self.access.clone()));
+            request.extensions_mut().insert(caller);
+        }
+        Answering::Admitted { answered: self.inner.call(request), answer, answered_to }
+    }
+}
+
+pin_project! {
+    /// A call that goes on, or was refused.
+    #[project = AnsweringNow]
+    pub enum Answering<F> {
+        Refused { status: Option<Box<Status>> },
+        Admitted { #[pin] answered: F, answer: Answer, answered_to: Option<(Caller, Arc<Access>)> },
+    }
+}
+
+impl<F, E> Future for Answering<F>
+where
+    F: Future<Output = Result<Response<Body>, E>>,
+{
+    type Output = Result<Response<Body>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            AnsweringNow::Refused { status } => {
+                let status = status.take().expect("a future that has ended is not polled again");
+                Poll::Ready(Ok(status.into_http()))
             }
-            Err(status) => Box::pin(std::future::ready(Ok(status.into_http()))),
+            AnsweringNow::Admitted { answered, answer, answered_to } => {
+                let response = ready!(answered.poll(context))?;
+                Poll::Ready(Ok(match (answered_to.take(), answer) {
+                    (Some((caller, _)), Answer::Stream) => {
+                        response.map(|body| Body::new(Standings::new(body, caller)))
+                    }
+                    (Some((caller, access)), Answer::Once) => {
+                        response.map(|body| Body::new(Unread::new(body, caller, access)))
+                    }
+                    (None, _) => response,
+                }))
+            }
         }
     }
 }

@@ -49,7 +49,7 @@ pub enum QuotaCommand {
     },
     /// Show all clients
     List,
-    /// Give a client limits of its own; it need not have called yet
+    /// Give a client limits of its own; it need not be there yet
     Set {
         /// The client
         #[arg(value_name = "CLIENT")]

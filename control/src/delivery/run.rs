@@ -51,9 +51,9 @@ pub fn open(
     mut plans: Plans,
     resume: Option<Place>,
 ) -> Result<Responses, Status> {
-    let allowed = caller.entitlement.rows.clone();
+    let allowed = caller.entitlement().rows.clone();
     let plan = narrowed(plans.borrow_and_update().clone()?, &allowed);
-    let client = Client { name: caller.name.clone(), role: caller.role.name() };
+    let client = Client { name: caller.name().to_owned(), role: caller.role().name() };
     let (log, news) = (Listener::new(&node.log_bell), Listener::new(&node.news_bell));
     let subscription = Subscription::new(node, client, plan, resume);
     Ok(Responses {

@@ -56,5 +56,5 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, node: &Node) -> fmt::R
     let counts = ROLES.iter().map(|role| {
         ([("role", role.name())], clients.iter().filter(|client| client.role == *role).count() as f64)
     });
-    family(encoder, "quota_clients", "Clients that have called, by role", MetricType::Gauge, counts)
+    family(encoder, "quota_clients", "Clients that have a quota, by role", MetricType::Gauge, counts)
 }

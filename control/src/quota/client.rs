@@ -1,26 +1,29 @@
 //! One client's meters.
 
 use super::answers::Answers;
-use super::clients::NAME_BYTES_MAX;
 use super::excess::Excess;
 use super::limits::{Limits, Meter, Policy, RoleLimits};
 use crate::access::Role;
 use dataplane::quota::{Gcra, History, Windows};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// What a client may use, and what it uses. Charging takes no lock and allocates nothing, unless something is refused.
 ///
-/// What a call looks at, its name and its meter, is side by side: a processor fetches two such lines at once.
+/// What every call touches is one cache line; all else is behind it, so that the meters of many clients lie close together.
 #[derive(Debug)]
-#[repr(C, align(128))]
+#[repr(align(64))]
 pub struct ClientQuota {
-    requests: Metered,
-    key: Key,
-    updates: Metered,
-    bytes: Metered,
-    name: Box<str>,
+    requests: Gcra,
+    rest: Box<Rest>,
+}
+
+#[derive(Debug)]
+struct Rest {
+    name: String,
+    updates: Gcra,
+    bytes: Gcra,
     subscriptions: Level,
     instruments: Level,
     /// By [`Meter`].
@@ -31,36 +34,6 @@ pub struct ClientQuota {
     /// Of requests, updates and bytes.
     histories: Mutex<[History; 3]>,
     answers: Arc<Answers>,
-}
-
-/// What a charge touches is one cache line.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct Metered {
-    meter: Gcra,
-    /// All that passed since the start.
-    total: AtomicU64,
-    /// Of requests: the [`Role`] of the settings, to be looked at by every call.
-    role: AtomicU8,
-}
-
-/// A name as it is looked for: with zeros behind it, which no name has.
-#[derive(Debug)]
-struct Key([u8; NAME_BYTES_MAX]);
-
-impl Key {
-    /// What is too long is cut: no client has such a name.
-    fn new(name: &str) -> Key {
-        let mut bytes = [0; NAME_BYTES_MAX];
-        bytes.iter_mut().zip(name.as_bytes()).for_each(|(byte, of_name)| *byte = *of_name);
-        Key(bytes)
-    }
-
-    #[inline(always)]
-    fn is(&self, name: &str) -> bool {
-        let is_end = |byte: &u8| *byte == 0;
-        self.0.get(..name.len()) == Some(name.as_bytes()) && self.0.get(name.len()).is_none_or(is_end)
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -132,12 +105,10 @@ impl Use {
 impl ClientQuota {
     pub(super) fn new(name: &str, role: Role, defaults: &RoleLimits) -> ClientQuota {
         let limits = *defaults.of(role);
-        let quota = ClientQuota {
-            requests: Metered { role: AtomicU8::new(role as u8), ..Metered::default() },
-            key: Key::new(name),
-            updates: Metered::default(),
-            bytes: Metered::default(),
-            name: name.into(),
+        let rest = Rest {
+            name: name.to_owned(),
+            updates: Gcra::default(),
+            bytes: Gcra::default(),
             subscriptions: Level::default(),
             instruments: Level::default(),
             refusals: Default::default(),
@@ -146,34 +117,24 @@ impl ClientQuota {
             histories: Mutex::default(),
             answers: Arc::default(),
         };
+        let quota = ClientQuota { requests: Gcra::default(), rest: Box::new(rest) };
         quota.apply(&limits, 0);
         quota
     }
 
     pub fn name(&self) -> &str {
-        &self.name
+        &self.rest.name
     }
 
     /// Those that wait to be read.
     pub fn answers(&self) -> &Arc<Answers> {
-        &self.answers
-    }
-
-    #[inline(always)]
-    pub(super) fn is_called(&self, name: &str) -> bool {
-        self.key.is(name)
+        &self.rest.answers
     }
 
     /// Charges one call.
     #[inline]
     pub fn charge_request(&self, now_ns: u64) -> Result<(), Excess> {
-        match self.requests.meter.check(now_ns, 1) {
-            Ok(()) => {
-                self.requests.total.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            }
-            Err(wait_ns) => Err(self.excess(Meter::Requests, Some(wait_ns))),
-        }
+        self.requests.check(now_ns, 1).map_err(|wait_ns| self.excess(Meter::Requests, Some(wait_ns)))
     }
 
     /// Charges what is about to be sent on a subscription: all of it passes, or nothing. What is larger than the burst passes when all of
@@ -181,38 +142,32 @@ impl ClientQuota {
     #[inline]
     pub fn charge_delivery(&self, now_ns: u64, updates: u64, bytes: u64) -> Result<(), Excess> {
         let waits = |meter| move |wait_ns| self.excess(meter, Some(wait_ns));
-        self.bytes.meter.look_whole(now_ns, bytes).map_err(waits(Meter::Bytes))?;
-        self.updates.meter.check_whole(now_ns, updates).map_err(waits(Meter::Updates))?;
-        // Only another delivery of the client, just now, can have taken them: then too little passes, never too much.
-        self.bytes.meter.check_whole(now_ns, bytes).map_err(waits(Meter::Bytes))?;
-        self.updates.total.fetch_add(updates, Ordering::Relaxed);
-        self.bytes.total.fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
+        self.rest.bytes.look_whole(now_ns, bytes).map_err(waits(Meter::Bytes))?;
+        self.rest.updates.check_whole(now_ns, updates).map_err(waits(Meter::Updates))?;
+        // Only another delivery of the client, just now, can have taken them: then these updates are taken and counted though they
+        // do not pass. Too little passes, never too much.
+        self.rest.bytes.check_whole(now_ns, bytes).map_err(waits(Meter::Bytes))
     }
 
     /// How long to wait until so much would pass, or all of the burst if that is less; zero = now.
     #[inline]
     pub fn delivery_wait(&self, now_ns: u64, updates: u64, bytes: u64) -> Duration {
         let wait_ns = |meter: &Gcra, cost| meter.look_whole(now_ns, cost).err().unwrap_or(0);
-        Duration::from_nanos(wait_ns(&self.updates.meter, updates).max(wait_ns(&self.bytes.meter, bytes)))
+        Duration::from_nanos(wait_ns(&self.rest.updates, updates).max(wait_ns(&self.rest.bytes, bytes)))
     }
 
     /// Updates and bytes that would pass now; `u64::MAX` = any.
     pub fn deliverable(&self, now_ns: u64) -> (u64, u64) {
-        (self.updates.meter.credit(now_ns), self.bytes.meter.credit(now_ns))
+        (self.rest.updates.credit(now_ns), self.rest.bytes.credit(now_ns))
     }
 
     /// Takes a place for one more stream, without instruments as yet.
     pub fn open_subscription(self: &Arc<Self>) -> Result<HeldSubscription, Excess> {
-        if !self.subscriptions.take(1) {
+        if !self.rest.subscriptions.take(1) {
             return Err(self.excess(Meter::Subscriptions, None));
         }
-        let cuts = self.cuts.load(Ordering::Relaxed);
+        let cuts = self.rest.cuts.load(Ordering::Relaxed);
         Ok(HeldSubscription { quota: self.clone(), instruments: 0, cuts })
-    }
-
-    pub(super) fn has_role(&self, role: Role) -> bool {
-        self.requests.role.load(Ordering::Relaxed) == role as u8
     }
 
     pub fn policy(&self) -> Policy {
@@ -222,13 +177,13 @@ impl ClientQuota {
     /// Counts it, and by its policy ends the client's subscriptions.
     #[cold]
     fn excess(&self, meter: Meter, wait_ns: Option<u64>) -> Excess {
-        self.refusals[meter as usize].fetch_add(1, Ordering::Relaxed);
+        self.rest.refusals[meter as usize].fetch_add(1, Ordering::Relaxed);
         let limits = self.settings().limits;
         if limits.on_excess == Policy::Disconnect {
-            self.cuts.fetch_add(1, Ordering::Relaxed);
+            self.rest.cuts.fetch_add(1, Ordering::Relaxed);
         }
         Excess {
-            client: self.name.to_string(),
+            client: self.rest.name.clone(),
             meter,
             // It may have been lifted just now.
             limit: limits.get(meter).unwrap_or(u64::MAX),
@@ -245,13 +200,30 @@ impl ClientQuota {
         self.apply(&settings.limits, now_ns);
     }
 
-    /// The role that its last call had.
+    /// The role that it has now.
     pub(super) fn set_role(&self, role: Role, defaults: &RoleLimits, now_ns: u64) {
         let mut settings = self.settings();
-        settings.role = role;
-        self.requests.role.store(role as u8, Ordering::Relaxed);
-        settings.limits = settings.own.unwrap_or(*defaults.of(role));
-        self.apply(&settings.limits, now_ns);
+        if settings.role != role {
+            settings.role = role;
+            settings.limits = settings.own.unwrap_or(*defaults.of(role));
+            self.apply(&settings.limits, now_ns);
+        }
+    }
+
+    /// Whether its limits were set for it.
+    pub(super) fn is_own(&self) -> bool {
+        self.settings().own.is_some()
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.settings().role
+    }
+
+    /// What was refused to another one counts as refused to this one.
+    pub(super) fn inherit_refusals(&self, other: &ClientQuota) {
+        for (own, others) in self.rest.refusals.iter().zip(&other.rest.refusals) {
+            own.fetch_add(others.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 
     /// Its role's limits again, which are others now, unless it has its own.
@@ -265,19 +237,20 @@ impl ClientQuota {
 
     /// One caller at a time: who has the settings.
     fn apply(&self, limits: &Limits, now_ns: u64) {
-        self.requests.meter.set(limits.rate(Meter::Requests), now_ns);
-        self.updates.meter.set(limits.rate(Meter::Updates), now_ns);
-        self.bytes.meter.set(limits.rate(Meter::Bytes), now_ns);
+        self.requests.set(limits.rate(Meter::Requests), now_ns);
+        self.rest.updates.set(limits.rate(Meter::Updates), now_ns);
+        self.rest.bytes.set(limits.rate(Meter::Bytes), now_ns);
         // What is held already stays.
-        self.subscriptions.max.store(limits.subscriptions.unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.instruments.max.store(limits.instruments.unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.rest.subscriptions.max.store(limits.subscriptions.unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.rest.instruments.max.store(limits.instruments.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Tells the histories what the totals are.
     pub(super) fn sample(&self, now_ns: u64) -> [Windows; 3] {
-        let mut histories = self.histories.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        for (history, metered) in histories.iter_mut().zip([&self.requests, &self.updates, &self.bytes]) {
-            history.tell(now_ns, metered.total.load(Ordering::Relaxed));
+        let mut histories = self.rest.histories.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let meters = [&self.requests, &self.rest.updates, &self.rest.bytes];
+        for (history, meter) in histories.iter_mut().zip(meters) {
+            history.tell(now_ns, meter.taken());
         }
         [histories[0].windows(), histories[1].windows(), histories[2].windows()]
     }
@@ -286,21 +259,21 @@ impl ClientQuota {
         let Settings { role, own, limits } = *self.settings();
         let [requests, updates, bytes] = self.sample(now_ns);
         Use {
-            name: self.name.to_string(),
+            name: self.rest.name.clone(),
             role,
             limits,
             is_own: own.is_some(),
             requests,
             updates,
             bytes,
-            subscriptions: self.subscriptions.held.load(Ordering::Relaxed),
-            instruments: self.instruments.held.load(Ordering::Relaxed),
-            refusals: std::array::from_fn(|meter| self.refusals[meter].load(Ordering::Relaxed)),
+            subscriptions: self.rest.subscriptions.held.load(Ordering::Relaxed),
+            instruments: self.rest.instruments.held.load(Ordering::Relaxed),
+            refusals: std::array::from_fn(|meter| self.rest.refusals[meter].load(Ordering::Relaxed)),
         }
     }
 
     fn settings(&self) -> MutexGuard<'_, Settings> {
-        self.settings.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.rest.settings.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -317,11 +290,11 @@ impl HeldSubscription {
     /// fewer always passes.
     pub fn set_instruments(&mut self, count: u64) -> Result<(), Excess> {
         match count.checked_sub(self.instruments) {
-            Some(more) if !self.quota.instruments.take(more) => {
+            Some(more) if !self.quota.rest.instruments.take(more) => {
                 return Err(self.quota.excess(Meter::Instruments, None));
             }
             Some(_) => {}
-            None => self.quota.instruments.give_back(self.instruments - count),
+            None => self.quota.rest.instruments.give_back(self.instruments - count),
         }
         self.instruments = count;
         Ok(())
@@ -329,7 +302,7 @@ impl HeldSubscription {
 
     /// Whether the client asked for too much since the stream was opened, and is to be disconnected for it.
     pub fn is_cut(&self) -> bool {
-        self.quota.cuts.load(Ordering::Relaxed) != self.cuts
+        self.quota.rest.cuts.load(Ordering::Relaxed) != self.cuts
     }
 
     pub fn quota(&self) -> &Arc<ClientQuota> {
@@ -339,8 +312,8 @@ impl HeldSubscription {
 
 impl Drop for HeldSubscription {
     fn drop(&mut self) {
-        self.quota.instruments.give_back(self.instruments);
-        self.quota.subscriptions.give_back(1);
+        self.quota.rest.instruments.give_back(self.instruments);
+        self.quota.rest.subscriptions.give_back(1);
     }
 }
 
@@ -353,6 +326,11 @@ mod tests {
     fn client(limits: Limits) -> Arc<ClientQuota> {
         let defaults = RoleLimits { reader: limits, ..RoleLimits::default() };
         Arc::new(ClientQuota::new("ann", Role::Reader, &defaults))
+    }
+
+    #[test]
+    fn what_a_call_touches_is_one_cache_line() {
+        assert_eq!((size_of::<ClientQuota>(), align_of::<ClientQuota>()), (64, 64));
     }
 
     #[test]

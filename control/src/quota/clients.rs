@@ -3,29 +3,37 @@
 use super::client::{ClientQuota, Use};
 use super::limits::{Limits, RoleLimits};
 use crate::access::Role;
-use foldhash::quality::RandomState;
-use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Clients that have a quota of their own. Those that come later share one by role.
 pub const CLIENTS_MAX: usize = 16_384;
-/// Twice as many, so that a search ends soon.
-const PLACES: usize = 2 * CLIENTS_MAX;
 pub const NAME_BYTES_MAX: usize = 64;
 
-/// A place holds the name's hash beside the client, so that another one's is passed by without a look at it.
-type Place = OnceLock<(u64, Arc<ClientQuota>)>;
-
-/// Open addressing; a client that is there stays there, so that looking takes no lock.
+/// Of whom there is one, and of whom limits of their own are kept. A call does not look here: its client holds its quota.
 pub struct Quotas {
-    /// Whoever holds this and `clients` took `clients` first.
-    defaults: Mutex<RoleLimits>,
-    hasher: RandomState,
-    places: Box<[Place]>,
-    /// In the order in which they came; whoever adds one has the lock.
-    clients: Mutex<Vec<Arc<ClientQuota>>>,
-    /// By role, for those that found no place.
+    known: Mutex<Known>,
+    /// By role, for those that found no place. What was refused to those who left is theirs, too.
     others: [Arc<ClientQuota>; 3],
+}
+
+struct Known {
+    defaults: RoleLimits,
+    clients: BTreeMap<String, Arc<ClientQuota>>,
+}
+
+impl Known {
+    /// The client of that name; one that is not known yet has the limits of its role.
+    fn of(&mut self, name: &str, role: Role) -> Result<&Arc<ClientQuota>, NoPlace> {
+        if !self.clients.contains_key(name) {
+            check_name(name)?;
+            if self.clients.len() == CLIENTS_MAX {
+                return Err(NoPlace::Full);
+            }
+        }
+        let new = || Arc::new(ClientQuota::new(name, role, &self.defaults));
+        Ok(self.clients.entry(name.to_owned()).or_insert_with(new))
+    }
 }
 
 /// There are [`CLIENTS_MAX`] clients already, or the name is none.
@@ -41,43 +49,23 @@ impl Quotas {
     pub fn new(defaults: RoleLimits) -> Quotas {
         let others = [Role::Reader, Role::Operator, Role::Admin]
             .map(|role| Arc::new(ClientQuota::new(&format!("(other {}s)", role.name()), role, &defaults)));
-        Quotas {
-            defaults: Mutex::new(defaults),
-            hasher: RandomState::default(),
-            places: (0..PLACES).map(|_| Place::new()).collect(),
-            clients: Mutex::default(),
-            others,
-        }
+        Quotas { known: Mutex::new(Known { defaults, clients: BTreeMap::new() }), others }
     }
 
-    /// The client of that name; one that is not known yet has the limits of its role.
-    #[inline]
-    pub fn of(&self, name: &str, role: Role, now_ns: u64) -> &Arc<ClientQuota> {
-        let found = match self.find(name) {
-            Some(found) => found,
-            None => match self.add(name, role) {
-                Ok(added) => added,
-                Err(_) => return &self.others[role as usize],
-            },
-        };
-        if !found.has_role(role) {
-            found.set_role(role, &self.defaults(), now_ns);
-        }
-        found
+    /// The client of that name, which stays known for as long as somebody holds it; one that is not known yet has the limits of its
+    /// role.
+    pub fn of(&self, name: &str, role: Role) -> Arc<ClientQuota> {
+        self.known().of(name, role).unwrap_or(&self.others[role as usize]).clone()
     }
 
     /// The client of that name, if it is known.
-    #[inline]
-    pub fn find(&self, name: &str) -> Option<&Arc<ClientQuota>> {
-        let hash = self.hasher.hash_one(name);
-        for place in self.search(hash) {
-            match place.get() {
-                Some((other, client)) if *other == hash && client.is_called(name) => return Some(client),
-                Some(_) => {}
-                None => return None,
-            }
-        }
-        None
+    pub fn find(&self, name: &str) -> Option<Arc<ClientQuota>> {
+        self.known().clients.get(name).cloned()
+    }
+
+    /// A client has that role from now on.
+    pub fn set_role(&self, client: &ClientQuota, role: Role, now_ns: u64) {
+        client.set_role(role, &self.known().defaults, now_ns);
     }
 
     /// Limits of its own for a client, or by `None` its role's, at once. `role` is that of one who is not known yet.
@@ -88,18 +76,17 @@ impl Quotas {
         limits: Option<Limits>,
         now_ns: u64,
     ) -> Result<Arc<ClientQuota>, NoPlace> {
-        let client = match self.find(name) {
-            Some(client) => client,
-            None => self.add(name, role)?,
-        };
-        client.set(limits, &self.defaults(), now_ns);
-        Ok(client.clone())
+        let mut known = self.known();
+        let client = known.of(name, role)?.clone();
+        client.set(limits, &known.defaults, now_ns);
+        Ok(client)
     }
 
     /// Whether there is a place for a client of that name.
     pub fn has_place(&self, name: &str) -> Result<(), NoPlace> {
         check_name(name)?;
-        match self.find(name).is_none() && self.clients().len() == CLIENTS_MAX {
+        let clients = &self.known().clients;
+        match clients.len() == CLIENTS_MAX && !clients.contains_key(name) {
             true => Err(NoPlace::Full),
             false => Ok(()),
         }
@@ -107,71 +94,49 @@ impl Quotas {
 
     /// The limits of a role.
     pub fn role_limits(&self, role: Role) -> Limits {
-        *self.defaults().of(role)
+        *self.known().defaults.of(role)
     }
 
     /// Other limits by role, at once for all who have none of their own.
     pub fn set_defaults(&self, defaults: RoleLimits, now_ns: u64) {
-        let clients = self.clients();
-        let mut held = self.defaults();
-        *held = defaults;
-        clients.iter().chain(&self.others).for_each(|client| client.renew(&held, now_ns));
+        let mut known = self.known();
+        known.defaults = defaults;
+        let all = known.clients.values().chain(&self.others);
+        all.for_each(|client| client.renew(&known.defaults, now_ns));
     }
 
     /// Those who are known, by name.
     pub fn all(&self) -> Vec<Arc<ClientQuota>> {
-        let mut all = self.clients().clone();
-        all.sort_unstable_by(|one, other| one.name().cmp(other.name()));
-        all
+        self.known().clients.values().cloned().collect()
     }
 
-    /// What each client uses, by name; those who found no place are summed up by role.
+    /// What each client uses, by name; those who found no place, and what was refused to those who left, are summed up by role.
     pub fn usage(&self, now_ns: u64) -> Vec<Use> {
         let others = self.others.iter().map(|other| other.usage(now_ns));
         let all = self.all();
         let known = all.iter().map(|client| client.usage(now_ns));
-        others.filter(|other| other.requests.total != 0).chain(known).collect()
+        let is_used =
+            |other: &Use| other.requests.total != 0 || other.refusals.iter().any(|count| *count != 0);
+        others.filter(is_used).chain(known).collect()
     }
 
-    /// To be called about once a second.
+    /// To be called about once a second. Whom nobody holds any more leaves, unless limits of its own are kept for it.
     pub fn sample(&self, now_ns: u64) {
-        let clients = self.clients();
-        for client in clients.iter().chain(&self.others) {
+        let mut known = self.known();
+        known.clients.retain(|_, client| {
+            let stays = Arc::get_mut(client).is_none() || client.is_own();
+            if !stays {
+                self.others[client.role() as usize].inherit_refusals(client);
+            }
+            stays
+        });
+        for client in known.clients.values().chain(&self.others) {
             client.sample(now_ns);
         }
     }
 
-    fn search(&self, hash: u64) -> impl Iterator<Item = &Place> {
-        let first = hash as usize % PLACES;
-        self.places[first..].iter().chain(&self.places[..first])
-    }
-
-    #[cold]
-    fn add(&self, name: &str, role: Role) -> Result<&Arc<ClientQuota>, NoPlace> {
-        check_name(name)?;
-        let mut clients = self.clients();
-        // It may have come while the lock was waited for.
-        if let Some(found) = self.find(name) {
-            return Ok(found);
-        }
-        if clients.len() == CLIENTS_MAX {
-            return Err(NoPlace::Full);
-        }
-        let hash = self.hasher.hash_one(name);
-        let free =
-            self.search(hash).find(|place| place.get().is_none()).expect("half of the places are free");
-        let (_, client) =
-            free.get_or_init(|| (hash, Arc::new(ClientQuota::new(name, role, &self.defaults()))));
-        clients.push(client.clone());
-        Ok(client)
-    }
-
-    fn defaults(&self) -> MutexGuard<'_, RoleLimits> {
-        self.defaults.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn clients(&self) -> MutexGuard<'_, Vec<Arc<ClientQuota>>> {
-        self.clients.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -185,7 +150,7 @@ fn check_name(name: &str) -> Result<(), NoPlace> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
+    use crate::quota::Meter;
 
     fn limits(requests_per_min: u64) -> Limits {
         Limits { requests_per_min: Some(requests_per_min), burst_ms: 60_000, ..Limits::default() }
@@ -198,12 +163,12 @@ mod tests {
     #[test]
     fn each_client_has_its_own_and_what_comes_when_all_is_full_shares_one() {
         let quotas = Quotas::new(RoleLimits { reader: limits(3), ..RoleLimits::default() });
-        for number in 0..CLIENTS_MAX {
-            assert_eq!(passing(quotas.of(&format!("c{number}"), Role::Reader, 0)), 3);
-        }
+        let each = (0..CLIENTS_MAX).map(|number| quotas.of(&format!("c{number}"), Role::Reader));
+        let each: Vec<_> = each.collect();
+        assert!(each.iter().all(|client| passing(client) == 3));
         assert_eq!(quotas.all().len(), CLIENTS_MAX);
         let late: Vec<usize> =
-            ["x", "y"].map(|name| passing(quotas.of(name, Role::Reader, 0))).into_iter().collect();
+            ["x", "y"].map(|name| passing(&quotas.of(name, Role::Reader))).into_iter().collect();
         assert_eq!(late, [3, 0], "they share one");
         assert_eq!(quotas.set("x", Role::Reader, None, 0).unwrap_err(), NoPlace::Full);
         assert_eq!((quotas.has_place("x"), quotas.has_place("c7")), (Err(NoPlace::Full), Ok(())));
@@ -220,19 +185,23 @@ mod tests {
     fn a_client_has_the_limits_of_its_role_unless_it_has_its_own() {
         let defaults = RoleLimits { reader: limits(3), operator: limits(5), admin: Limits::default() };
         let quotas = Quotas::new(defaults);
-        assert_eq!(passing(quotas.of("a", Role::Reader, 0)), 3);
-        // Three of five are used.
-        assert_eq!(passing(quotas.of("a", Role::Operator, 0)), 2);
-        assert_eq!(passing(quotas.of("a", Role::Admin, 0)), 100);
+        let as_role = |name, role| {
+            let client = quotas.of(name, role);
+            quotas.set_role(&client, role, 0);
+            passing(&client)
+        };
+        assert_eq!(as_role("a", Role::Reader), 3);
+        assert_eq!(as_role("a", Role::Operator), 2, "three of five are used");
+        assert_eq!(as_role("a", Role::Admin), 100);
         quotas.set("b", Role::Reader, Some(limits(7)), 0).unwrap();
-        assert_eq!(passing(quotas.of("b", Role::Operator, 0)), 7);
+        assert_eq!(as_role("b", Role::Operator), 7);
         quotas.set("b", Role::Reader, None, 0).unwrap();
         assert_eq!(quotas.find("b").unwrap().usage(0).limits, limits(5));
         assert!(quotas.find("c").is_none());
         quotas.set("c", Role::Operator, Some(limits(7)), 0).unwrap();
         quotas.set_defaults(RoleLimits { operator: limits(9), ..RoleLimits::default() }, 0);
         assert_eq!(quotas.find("b").unwrap().usage(0).limits, limits(9));
-        assert_eq!(passing(quotas.find("b").unwrap()), 2, "seven are used");
+        assert_eq!(passing(&quotas.find("b").unwrap()), 2, "seven are used");
         assert_eq!(quotas.find("c").unwrap().usage(0).limits, limits(7));
         assert_eq!(
             quotas.set("c", Role::Reader, None, 0).unwrap().usage(0).limits,
@@ -242,18 +211,30 @@ mod tests {
     }
 
     #[test]
-    fn callers_that_come_at_once_are_each_there_once() {
-        let quotas = Quotas::new(RoleLimits::default());
-        let found: Vec<HashSet<usize>> = std::thread::scope(|scope| {
-            let look = || {
-                let address =
-                    |number: usize| Arc::as_ptr(quotas.of(&format!("c{number}"), Role::Reader, 0)) as usize;
-                (0..2_000).map(address).collect()
-            };
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(look)).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
-        assert!(found.iter().all(|each| *each == found[0]) && found[0].len() == 2_000);
-        assert_eq!(quotas.all().len(), 2_000);
+    fn whom_nobody_holds_leaves_unless_it_has_limits_of_its_own() {
+        let quotas = Quotas::new(RoleLimits { reader: limits(3), ..RoleLimits::default() });
+        let names =
+            || -> Vec<String> { quotas.all().iter().map(|client| client.name().to_owned()).collect() };
+        let gone = quotas.of("gone", Role::Reader);
+        quotas.set("own", Role::Reader, Some(limits(7)), 0).unwrap();
+        quotas.sample(0);
+        assert_eq!(names(), ["gone", "own"]);
+        assert_eq!(passing(&gone), 3);
+        let refused = || -> u64 {
+            let all = quotas.usage(0).into_iter();
+            all.map(|client| client.refusals[Meter::Requests as usize]).sum()
+        };
+        assert_eq!(refused(), 97);
+        let stream = gone.open_subscription().unwrap();
+        drop(gone);
+        quotas.sample(0);
+        assert_eq!(names(), ["gone", "own"], "something of it is open");
+        drop(stream);
+        quotas.sample(0);
+        assert_eq!((names(), refused()), (vec!["own".to_owned()], 97), "a counter does not fall");
+        quotas.set("own", Role::Reader, None, 0).unwrap();
+        quotas.sample(0);
+        assert!(names().is_empty());
+        assert_eq!(passing(&quotas.of("gone", Role::Reader)), 3, "it is another one");
     }
 }

@@ -1,7 +1,7 @@
 //! `Admin`: the configuration of the node that runs.
 
 use super::waited;
-use crate::access::{Caller, FinalAnswer};
+use crate::access::Caller;
 use crate::audit;
 use crate::node::Node;
 use crate::proto::admin_server::Admin as Service;
@@ -72,7 +72,7 @@ impl Service for Admin {
             }),
         });
         let differences = differences.await?.map_err(|error| refusal(&error))?;
-        Ok(FinalAnswer::of(ApplyResponse {
+        Ok(Response::new(ApplyResponse {
             differences: differences.into_iter().map(Into::into).collect(),
             applied: !dry_run,
             revision: self.node.settings.current().1,

@@ -1,7 +1,7 @@
 //! `Clients`: who may call, and what each may see.
 
 use super::waited;
-use crate::access::{self, ANONYMOUS, Caller, Change, ClientError, ClientsError, FinalAnswer, Token, told};
+use crate::access::{self, ANONYMOUS, Caller, Change, ClientError, ClientsError, Token, told};
 use crate::node::Node;
 use crate::proto::clients_server::Clients as Service;
 use crate::proto::{
@@ -76,7 +76,7 @@ impl Clients {
         let first = "from now on everybody must say who calls, by a token or a certificate, and what was open of those who did not \
                      has ended: keep the token";
         let store = "it is gone when the node ends, since [store] has no folder: name one";
-        let is_first = caller.name == ANONYMOUS;
+        let is_first = caller.name() == ANONYMOUS;
         let is_gone = self.node.config.store.folder.is_none();
         let all = [(is_first, first), (is_gone, store)];
         all.into_iter().filter(|(is_so, _)| *is_so).map(|(_, text)| text.to_owned()).collect()
@@ -86,7 +86,7 @@ impl Clients {
 /// With a token, if one was made.
 fn with_token((client, token): (Client, Option<Token>), warnings: Vec<String>) -> Response<ClientToken> {
     let token = token.map(|token| token.text().to_owned()).unwrap_or_default();
-    FinalAnswer::of(ClientToken { client: Some(client), token, warnings })
+    Response::new(ClientToken { client: Some(client), token, warnings })
 }
 
 #[tonic::async_trait]
@@ -107,12 +107,12 @@ impl Service for Clients {
         let UpdateClientRequest { name, role, certificate, entitlement, revision } = request.into_inner();
         let made_of = access::asked(name.clone(), role, certificate, entitlement);
         let change = Change::Update { made_of: made_of.map_err(Status::invalid_argument)?, revision };
-        Ok(FinalAnswer::of(self.change(&caller, name, change).await?.0))
+        Ok(Response::new(self.change(&caller, name, change).await?.0))
     }
 
     async fn delete(&self, request: Request<ClientRequest>) -> Result<Response<Client>, Status> {
         let caller = Caller::of(&request)?;
-        Ok(FinalAnswer::of(self.change(&caller, request.into_inner().name, Change::Delete).await?.0))
+        Ok(Response::new(self.change(&caller, request.into_inner().name, Change::Delete).await?.0))
     }
 
     async fn renew_token(&self, request: Request<ClientRequest>) -> Result<Response<ClientToken>, Status> {
@@ -147,6 +147,6 @@ impl Service for Clients {
     }
 
     async fn who_am_i(&self, request: Request<WhoAmIRequest>) -> Result<Response<Client>, Status> {
-        self.of(&Caller::of(&request)?.name).map(Response::new)
+        self.of(Caller::of(&request)?.name()).map(Response::new)
     }
 }

@@ -85,7 +85,8 @@ pub fn all(node: &Node) -> Vec<Feed> {
 #[tonic::async_trait]
 impl Service for Feeds {
     async fn list(&self, request: Request<FeedsListRequest>) -> Result<Response<FeedsListResponse>, Status> {
-        let rows = &Caller::of(&request)?.entitlement.rows;
+        let caller = Caller::of(&request)?;
+        let rows = &caller.entitlement().rows;
         let seen = all(&self.node).into_iter().zip(0..).filter(|(_, feed)| rows.has_feed(*feed));
         let feeds = seen.map(|(feed, _)| feed).collect();
         Ok(Response::new(FeedsListResponse { feeds, at_ns: self.node.unix_ns() }))

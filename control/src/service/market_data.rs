@@ -36,7 +36,7 @@ impl MarketData {
 impl Service for MarketData {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let (node, shown) = (&seen_by(&self.node, &caller)?, &caller.entitlement.rows);
+        let (node, shown) = (&seen_by(&self.node, &caller)?, &caller.entitlement().rows);
         let symbols = request.into_inner().symbols;
         if !(1..=NAMES_MAX).contains(&symbols.len()) {
             let message = format!("{} symbols: ask for 1 to {NAMES_MAX}", symbols.len());
@@ -64,7 +64,7 @@ impl Service for MarketData {
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let (node, shown) = (&seen_by(&self.node, &caller)?, &caller.entitlement.rows);
+        let (node, shown) = (&seen_by(&self.node, &caller)?, &caller.entitlement().rows);
         let ListRequest { pattern, page_size, page_token } = request.into_inner();
         let pattern = if pattern.is_empty() { "*" } else { &pattern };
         let pattern = Pattern::new(pattern).map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -117,7 +117,7 @@ impl Service for MarketData {
 
 /// The node as the caller may see it.
 pub(super) fn seen_by(node: &Arc<Node>, caller: &Caller) -> Result<Arc<Node>, Status> {
-    node.as_it_was(caller.entitlement.delay).map_err(|error| match error {
+    node.as_it_was(caller.entitlement().delay).map_err(|error| match error {
         DelayError::NotYet { .. } => Status::unavailable(error.to_string()),
         _ => Status::resource_exhausted(error.to_string()),
     })
@@ -125,9 +125,9 @@ pub(super) fn seen_by(node: &Arc<Node>, caller: &Caller) -> Result<Arc<Node>, St
 
 /// PERMISSION_DENIED if the caller may see nothing that is called so. A symbol that nothing is called by may be asked for.
 fn may_see(caller: &Caller, node: &Node, symbol: &str) -> Result<(), Status> {
-    let rows = &caller.entitlement.rows;
+    let rows = &caller.entitlement().rows;
     let refused = |what: &str| {
-        Err(Status::permission_denied(format!("{} is not entitled to {symbol:?}: {what}", caller.name)))
+        Err(Status::permission_denied(format!("{} is not entitled to {symbol:?}: {what}", caller.name())))
     };
     if !rows.has_symbol(symbol.as_bytes()) {
         return refused("none of its patterns matches");

@@ -36,16 +36,14 @@ impl Quotas {
 
     /// The client whom the caller asks for; whoever is a reader sees itself alone.
     fn client(&self, caller: &Caller, name: &str) -> Result<Arc<quota::ClientQuota>, Status> {
-        let name = if name.is_empty() { &caller.name } else { name };
-        if *name != caller.name {
-            require_operator(caller)?;
+        if name.is_empty() || name == caller.name() {
+            return Ok(caller.quota().clone());
         }
-        if let Some(found) = self.node.quotas.find(name) {
-            return Ok(found.clone());
-        }
-        // One that may call, and has not yet.
-        let role = self.node.access.role_of(name).ok_or_else(|| unknown(name))?;
-        Ok(self.node.quotas.of(name, role, self.node.now_ns()).clone())
+        require_operator(caller)?;
+        let clients = self.node.access.clients();
+        let held = clients.get(name).map(|client| client.quota.clone());
+        // It may be of nobody yet, and have limits of its own.
+        held.or_else(|| self.node.quotas.find(name)).ok_or_else(|| unknown(name))
     }
 }
 
@@ -92,7 +90,7 @@ fn now(node: &Node, name: &str) -> Result<ClientQuota, Status> {
 }
 
 fn require_operator(caller: &Caller) -> Result<(), Status> {
-    if caller.role >= Role::Operator {
+    if caller.role() >= Role::Operator {
         return Ok(());
     }
     let message = "a reader sees its own quota, and changes none: ask an operator";
@@ -102,7 +100,7 @@ fn require_operator(caller: &Caller) -> Result<(), Status> {
 fn unknown(name: &str) -> Status {
     let name: String = name.chars().take(quota::NAME_BYTES_MAX).collect();
     Status::not_found(format!(
-        "there is no client {name:?}, and none of that name has called: see `tickplane quota list`"
+        "there is no client {name:?}, and none of that name has limits of its own: see `tickplane quota list`"
     ))
 }
 
@@ -185,8 +183,6 @@ impl Service for Quotas {
         let caller = Caller::of(&request)?;
         require_operator(&caller)?;
         let name = request.into_inner().name;
-        // Whoever may call and has not yet is no unknown one.
-        self.client(&caller, &name)?;
         let node = self.node.clone();
         waited(move || reset(&node, &caller, &name)).await?.map(Response::new)
     }

@@ -47,7 +47,7 @@ impl Subscriptions {
         asked: &crate::proto::SubscriptionPlan,
     ) -> Result<(), Status> {
         let plan = subscriptions::plan(&self.node.config, asked).map_err(refusal)?;
-        if client == caller.name {
+        if client == caller.name() {
             may_see_all(caller, &self.node, &plan.wanted)?;
         }
         Ok(())
@@ -85,7 +85,7 @@ impl Subscriptions {
 
 /// Whether the caller may see and change one.
 pub(crate) fn may_see(caller: &Caller, subscription: &ManagedSubscription) -> bool {
-    caller.role >= Role::Operator || caller.name == subscription.client
+    caller.role() >= Role::Operator || caller.name() == subscription.client
 }
 
 pub(super) fn refusal(error: SubscriptionError) -> Status {
@@ -112,9 +112,9 @@ impl Service for Subscriptions {
         let caller = Caller::of(&request)?;
         let CreateSubscriptionRequest { mut id, mut client, plan } = request.into_inner();
         if client.is_empty() {
-            client.clone_from(&caller.name);
+            client = caller.name().to_owned();
         }
-        if client != caller.name && caller.role < Role::Operator {
+        if client != caller.name() && caller.role() < Role::Operator {
             return Err(Status::permission_denied("only an operator makes another client's subscriptions"));
         }
         if id.is_empty() {
@@ -242,7 +242,7 @@ impl Service for Subscriptions {
         // Plans first: those of one that is gone when it is asked whose it is have ended.
         let plans = self.node.subscriptions.plans(&id);
         let found = self.of(&caller, &id)?;
-        if found.client != caller.name {
+        if found.client != caller.name() {
             let text =
                 format!("subscription {id:?} is {}'s: only that client has it delivered", found.client);
             return Err(Status::failed_precondition(text));

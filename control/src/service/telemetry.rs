@@ -124,9 +124,9 @@ impl Query {
 /// What is counted now, but for what a reader may not see: what is other clients'.
 fn counts(node: &Node, caller: &Caller) -> All {
     let mut all = latency::counts(node);
-    if caller.role == Role::Reader {
+    if caller.role() == Role::Reader {
         all.retain(|series, _| match &series.scope {
-            Scope::Client(name) => *name == caller.name,
+            Scope::Client(name) => *name == caller.name(),
             Scope::Role(_) => false,
             Scope::Node | Scope::Worker(_) | Scope::Feed(_) | Scope::Peer(_) => true,
         });

@@ -34,8 +34,7 @@ pub fn place(node: &Arc<Node>, caller: &Caller) -> Result<Place, Status> {
         let max = node.delivery.subscriptions_max.load(Ordering::Relaxed);
         Status::resource_exhausted(format!("{max} subscriptions are open: [grpc] subscriptions_max"))
     })?;
-    let quota = node.quotas.of(&caller.name, caller.role, node.now_ns());
-    let held = quota.open_subscription().map_err(|excess| excess.status())?;
+    let held = caller.quota().open_subscription().map_err(|excess| excess.status())?;
     Ok(Place { open, held })
 }
 

@@ -3,21 +3,16 @@
 use super::process::tickplane;
 use super::rig::{Rig, clients, records};
 use super::{feeds, rows};
-use control::access::{Access, Caller, Change, ClientError, TokenHash};
 use control::client::{Connection, ServerArgs};
-use control::config::{ClientConfig, Config};
-use control::ledger::{Ledger, LedgerError};
 use control::proto::admin_client::AdminClient;
 use control::proto::clients_client::ClientsClient;
 use control::proto::market_data_client::MarketDataClient;
 use control::proto::{
-    ApplyRequest, AuditRecord, Client, ClientEntitlement, ClientRequest, ClientRole, ClientSource,
-    CreateClientRequest, GetConfigRequest, GetRequest, KeptClient, ListClientsRequest, RowKind,
-    SubscribeRequest, SubscribeResponse, UpdateClientRequest, WhoAmIRequest,
+    ApplyRequest, Client, ClientEntitlement, ClientRequest, ClientRole, ClientSource, CreateClientRequest,
+    GetConfigRequest, GetRequest, ListClientsRequest, RowKind, SubscribeRequest, SubscribeResponse,
+    UpdateClientRequest, WhoAmIRequest,
 };
-use control::store::{Changes, Object, Store};
 use std::process::Stdio;
-use std::sync::Arc;
 use tonic::{Code, Status, Streaming};
 
 pub fn create(name: &str, role: ClientRole) -> CreateClientRequest {
@@ -422,63 +417,4 @@ async fn rows_of_a_client_that_was_made_are_those_it_may_see() {
     let get = |symbol: &str| GetRequest { symbols: vec![symbol.to_owned()] };
     desk.get(get("AB")).await.unwrap();
     assert_eq!(desk.get(get("ZZ")).await.unwrap_err().code(), Code::PermissionDenied);
-}
-
-#[test]
-fn there_are_never_more_clients_than_the_limit() {
-    let text = include_str!("../../../configs/embedded.toml");
-    let config = Config::parse(std::path::Path::new("embedded.toml"), text).unwrap();
-    let store = Arc::new(Store::in_memory().unwrap());
-    let mut changes = Changes::default();
-    for number in 0..4_096 {
-        let name = format!("c{number}");
-        let client =
-            Some(Client { name: name.clone(), role: ClientRole::Admin.into(), ..Default::default() });
-        let token_sha256 = TokenHash::of(&name).to_string();
-        changes = changes.put(Object::Client, &name, &KeptClient { client, token_sha256 });
-    }
-    store.change(&changes, &AuditRecord::default()).unwrap();
-    let mut ledger = Ledger::new(store, "node").unwrap();
-    let access = Access::open(&config, &mut ledger).unwrap();
-    let known = access.clients().by_token("c7").unwrap().clone();
-    let caller = Caller {
-        name: known.name().to_owned(),
-        role: known.role(),
-        entitlement: known.entitlement.clone().unwrap(),
-        from: None,
-        standing: known.standing.clone(),
-    };
-    let made_of = || ClientConfig { name: "one-more".to_owned(), ..ClientConfig::default() };
-    let more = || Change::Create { made_of: made_of(), with_token: true };
-    let refused = access.change(&ledger, &caller, "one-more", more()).map(drop).unwrap_err();
-    assert!(matches!(refused, ClientError::TooMany), "{refused}");
-    access.change(&ledger, &caller, "c8", Change::RenewToken).unwrap();
-    access.change(&ledger, &caller, "c8", Change::Delete).unwrap();
-    access.change(&ledger, &caller, "one-more", more()).unwrap();
-    assert_eq!(access.clients().all().count(), 4_096);
-}
-
-#[test]
-fn what_another_changed_holds_as_soon_as_the_ledger_tells_it() {
-    let text = include_str!("../../../configs/embedded.toml");
-    let config = Config::parse(std::path::Path::new("embedded.toml"), text).unwrap();
-    let mut ledger = Ledger::new(Arc::new(Store::in_memory().unwrap()), "node").unwrap();
-    let access = Access::open(&config, &mut ledger).unwrap();
-    let standing = access.clients().anonymous().unwrap().standing.clone();
-    let put = |name: &str, kept: &KeptClient| {
-        let changes = Changes::default().put(Object::Client, name, kept);
-        ledger.change(|| Ok::<_, LedgerError>((changes, AuditRecord::default()))).unwrap();
-    };
-    let role = ClientRole::Admin.into();
-    let client = Some(Client { name: "ann".to_owned(), role, revision: 7, ..Default::default() });
-    put("ann", &KeptClient { client, token_sha256: TokenHash::of("a token").to_string() });
-    assert!(standing.is_over() && access.clients().anonymous().is_none());
-    assert_eq!(access.clients().by_token("a token").unwrap().history.unwrap().revision, 7);
-    // What can't be read changes nothing.
-    let ann = access.clients().get("ann").unwrap().standing.clone();
-    put("bea", &KeptClient::default());
-    assert!(!ann.is_over() && access.clients().by_token("a token").is_some());
-    assert!(access.clients().get("bea").is_none());
-    let error = access.reload(&config).unwrap_err().to_string();
-    assert!(error.contains("client `bea`") && error.contains("a later version"), "{error}");
 }

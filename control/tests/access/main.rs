@@ -1,5 +1,6 @@
 //! Who may do what, with real clients over real TLS at a node in a process of its own.
 
+mod change;
 mod clients;
 mod crash;
 mod first;

@@ -1,7 +1,7 @@
 //! Several who do something at once, on several threads.
 
 use super::desk::{Desk, PATIENCE, client};
-use control::access::{Caller, Entitlement, Role, Standing, Token};
+use control::access::{Caller, Token};
 use control::proto::market_data_server::MarketData as _;
 use control::proto::subscriptions_client::SubscriptionsClient;
 use control::proto::{
@@ -99,9 +99,8 @@ async fn what_is_changed_at_once_stays_its_own_client_s_and_is_told_in_order() {
 async fn who_is_always_told_something_lets_others_have_their_turn() {
     let mut desk = Desk::open().await;
     let instrument = desk.define("AAPL");
-    let (_revoke, standing) = Standing::new();
-    let entitlement = Arc::new(Entitlement::everything());
-    let caller = Caller { name: "anyone".to_owned(), role: Role::Reader, entitlement, from: None, standing };
+    let clients = desk.node.access.clients();
+    let caller = Caller::new(clients.anonymous().unwrap(), None).unwrap();
     let mut request = Request::new(SubscribeRequest {
         patterns: vec!["*".to_owned()],
         mode: DeliveryMode::EveryTick.into(),

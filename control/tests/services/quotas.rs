@@ -1,7 +1,8 @@
 //! Quotas over a real connection: what is refused, for how long, and what a change does.
 
 use super::desk::{Desk, PATIENCE, client as client_of};
-use control::access::{ANONYMOUS, Caller, Entitlement, Role, Standing};
+use control::access::{ANONYMOUS, Caller, Client, Clients, Role, Token};
+use control::config::ClientConfig;
 use control::proto::quotas_client::QuotasClient;
 use control::proto::quotas_server::Quotas as Service;
 use control::proto::{
@@ -9,10 +10,8 @@ use control::proto::{
     ResetQuotaRequest, SetQuotaRequest, WatchQuotasRequest, WatchQuotasResponse,
 };
 use control::quota::RETRY_AFTER_MS;
-use control::selection::Selection;
 use control::service::quotas::Quotas;
 use std::sync::Arc;
-use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
@@ -247,32 +246,31 @@ async fn usage_is_watched_and_a_client_that_is_cut_off_is_told() {
 async fn a_reader_sees_itself_and_changes_nothing() {
     let desk = Desk::open().await;
     let service = Quotas::new(desk.node.clone());
-    fn by<T>(role: Role, message: T) -> Request<T> {
-        let entitlement = Arc::new(Entitlement { rows: Selection::everything(), delay: Duration::ZERO });
+    let [ann, olga] = [("ann", Role::Reader), ("olga", Role::Operator)].map(|(name, role)| {
+        let token_sha256 = Some(Token::generate().hash().to_string());
+        let made_of = ClientConfig { name: name.to_owned(), role, token_sha256, ..ClientConfig::default() };
+        let before = Clients::default();
+        let client = Client::new(made_of, None, &desk.node.config, &before, &desk.node.quotas);
+        Caller::new(&Arc::new(client), None).unwrap()
+    });
+    fn by<T>(caller: &Caller, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        request.extensions_mut().insert(Caller {
-            name: "ann".to_owned(),
-            role,
-            entitlement,
-            from: None,
-            standing: Standing::new().1,
-        });
+        request.extensions_mut().insert(caller.clone());
         request
     }
-    desk.node.quotas.of("ann", Role::Reader, 0);
-    desk.node.quotas.of("bob", Role::Reader, 0);
-    let own: ClientQuota = service.get(by(Role::Reader, get(""))).await.unwrap().into_inner();
+    let _bob = desk.node.quotas.of("bob", Role::Reader);
+    let own: ClientQuota = service.get(by(&ann, get(""))).await.unwrap().into_inner();
     assert_eq!((own.name.as_str(), own.role.as_str()), ("ann", "reader"));
-    assert!(service.get(by(Role::Reader, get("ann"))).await.is_ok());
-    assert!(service.get(by(Role::Operator, get("bob"))).await.is_ok());
+    assert!(service.get(by(&ann, get("ann"))).await.is_ok());
+    assert!(service.get(by(&olga, get("bob"))).await.is_ok());
     let limits = QuotaLimits::default();
     let watch = WatchQuotasRequest { names: vec!["bob".to_owned()], interval_ms: 0 };
     let refused = [
-        service.get(by(Role::Reader, get("bob"))).await.map(drop),
-        service.set(by(Role::Reader, set("ann", limits))).await.map(drop),
-        service.reset(by(Role::Reader, ResetQuotaRequest { name: "ann".to_owned() })).await.map(drop),
-        service.list(by(Role::Reader, QuotasListRequest::default())).await.map(drop),
-        service.watch(by(Role::Reader, watch)).await.map(drop),
+        service.get(by(&ann, get("bob"))).await.map(drop),
+        service.set(by(&ann, set("ann", limits))).await.map(drop),
+        service.reset(by(&ann, ResetQuotaRequest { name: "ann".to_owned() })).await.map(drop),
+        service.list(by(&ann, QuotasListRequest::default())).await.map(drop),
+        service.watch(by(&ann, watch)).await.map(drop),
     ];
     for refused in refused {
         assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);

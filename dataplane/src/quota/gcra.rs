@@ -12,10 +12,18 @@ const STEP_BITS: u32 = 27;
 const WHOLE_STEP: u128 = 1 << (20 + STEP_BITS);
 /// The longest T.
 const STEP_MAX: u128 = 1 << 63;
-/// What a burst takes to earn, and what may be owed, at most: 36 years.
-const BACKLOG_NS_MAX: u64 = 1 << 60;
-/// The end of time: 146 years. The TAT is at most two backlogs later, and fits 63 bits.
-const TIME_NS_MAX: u64 = 1 << 62;
+/// What a burst takes to earn, and what may be owed, at most: 4.5 years.
+const BACKLOG_NS_MAX: u64 = 1 << 57;
+/// The end of time: 18 years. The TAT is at most two backlogs later, and fits 60 bits.
+const TIME_NS_MAX: u64 = 1 << 59;
+
+/// The state's lowest bit: which slot holds the limit.
+const SLOT: u64 = 1;
+/// The bits above: what was taken, modulo 8.
+const COUNT_SHIFT: u32 = 1;
+const COUNT_MAX: u64 = 7;
+/// The rest: the TAT.
+const TAT_SHIFT: u32 = 4;
 
 /// To be waited before a cost above the burst passes.
 pub const NEVER_NS: u64 = u64::MAX;
@@ -37,7 +45,7 @@ pub enum LimitError {
     Nothing,
     #[error("a unit would take longer than 68 s to earn: give more units, or a shorter time")]
     TooSlow,
-    #[error("the burst would take longer than 36 years to earn: give a smaller one")]
+    #[error("the burst would take longer than 4 years to earn: give a smaller one")]
     BurstTooLong,
 }
 
@@ -111,16 +119,21 @@ impl Slot {
     }
 }
 
-/// One meter; any number of threads take from it without a lock. It is 40 bytes.
+/// One meter, which also counts what it let through; any number of threads take from it without a lock. It is 48 bytes.
+///
+/// The count's lowest bits are in the state, and change with the TAT: so a check of a unit is one locked instruction, and only each
+/// eighth one has to carry into the word of the others.
 ///
 /// In any time t at most burst + rate · (t + 1 ns) units pass, whoever asks, and exactly burst + rate · t at rates below 953
 /// units a second. A check takes up to 1 ns of credit more than its cost, less than it takes to ask. Where the clock goes back,
 /// nothing is earned until it is where it was.
 #[derive(Debug, Default)]
 pub struct Gcra {
-    /// The TAT in ns, and in the lowest bit which slot holds the limit: so both change at once.
+    /// The TAT in ns, what was taken modulo 8, and which slot holds the limit: so all change at once.
     state: AtomicU64,
     slots: [Slot; 2],
+    /// What was taken, but for what the state has of it.
+    carried: AtomicU64,
 }
 
 impl Gcra {
@@ -141,7 +154,7 @@ impl Gcra {
         self.take(now_ns, cost, |limit| if cost <= limit.burst { Ok(cost) } else { Err(NEVER_NS) })
     }
 
-    /// As [`Gcra::check`], for what can't be cut: a cost above the burst passes when all of the burst is there, and the rest is owed (36
+    /// As [`Gcra::check`], for what can't be cut: a cost above the burst passes when all of the burst is there, and the rest is owed (4.5
     /// years at most). In any time t at most rate · (t + 1 ns) and the larger of the burst and the largest cost pass then.
     #[inline]
     pub fn check_whole(&self, now_ns: u64, cost: u64) -> Result<(), u64> {
@@ -152,8 +165,15 @@ impl Gcra {
     pub fn look_whole(&self, now_ns: u64, cost: u64) -> Result<(), u64> {
         let state = self.state.load(Ordering::Acquire);
         let limit = self.slot(state).get();
-        let tat_ns = if limit.is_unlimited() { 0 } else { state >> 1 };
+        let tat_ns = if limit.is_unlimited() { 0 } else { state >> TAT_SHIFT };
         limit.next_tat(tat_ns, now_ns.min(TIME_NS_MAX), cost, cost.min(limit.burst)).map(drop)
+    }
+
+    /// All that passed so far, modulo 2^64. While others take, it may be behind by what they are about to carry, never ahead.
+    pub fn taken(&self) -> u64 {
+        // What was carried first: what the state lacks of it is behind, the other way round it would count twice.
+        let carried = self.carried.load(Ordering::Acquire);
+        carried.wrapping_add(count(self.state.load(Ordering::Acquire)))
     }
 
     /// How many units would pass now.
@@ -163,14 +183,14 @@ impl Gcra {
         if limit.is_unlimited() {
             return u64::MAX;
         }
-        let backlog_ns = (state >> 1).saturating_sub(now_ns.min(TIME_NS_MAX));
+        let backlog_ns = (state >> TAT_SHIFT).saturating_sub(now_ns.min(TIME_NS_MAX));
         let used = (u128::from(backlog_ns) << STEP_BITS).div_ceil(u128::from(limit.step));
         limit.burst.saturating_sub(u64::try_from(used).unwrap_or(u64::MAX))
     }
 
     /// Another limit from now on; one caller at a time.
     ///
-    /// What was taken and not yet earned stays so, in units, to within 1 ns of the new rate; without a limit nothing is counted.
+    /// What was taken and not yet earned stays so, in units, to within 1 ns of the new rate; without a limit nothing is to be earned.
     /// A check goes by the old limit or by the new one. Only one that is under way through two changes may go by the
     /// rate of one and the burst of another.
     pub fn set(&self, limit: Limit, now_ns: u64) {
@@ -179,13 +199,13 @@ impl Gcra {
         let old = self.slot(state).get();
         self.slots[other(state)].set(limit);
         loop {
-            let backlog_ns = (state >> 1).saturating_sub(now_ns);
+            let backlog_ns = (state >> TAT_SHIFT).saturating_sub(now_ns);
             let backlog_ns = match old.step {
                 0 => 0,
                 old_step => (u128::from(backlog_ns) * u128::from(limit.step)).div_ceil(u128::from(old_step)),
             };
             let tat_ns = now_ns + backlog_ns.min(u128::from(BACKLOG_NS_MAX)) as u64;
-            let changed = (tat_ns << 1) | other(state) as u64;
+            let changed = (tat_ns << TAT_SHIFT) | (count(state) << COUNT_SHIFT) | other(state) as u64;
             match self.state.compare_exchange_weak(state, changed, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return,
                 Err(seen) => state = seen,
@@ -194,7 +214,7 @@ impl Gcra {
     }
 
     fn slot(&self, state: u64) -> &Slot {
-        &self.slots[(state & 1) as usize]
+        &self.slots[(state & SLOT) as usize]
     }
 
     /// `needed` says how many units of the burst must be left.
@@ -205,18 +225,34 @@ impl Gcra {
         loop {
             let limit = self.slot(state).get();
             if limit.is_unlimited() {
+                self.carry(cost);
                 return Ok(());
             }
-            let tat_ns = limit.next_tat(state >> 1, now_ns, cost, needed(limit)?)?;
-            let taken = (tat_ns << 1) | (state & 1);
+            let tat_ns = limit.next_tat(state >> TAT_SHIFT, now_ns, cost, needed(limit)?)?;
+            let sum = count(state).wrapping_add(cost);
+            let taken = (tat_ns << TAT_SHIFT) | ((sum & COUNT_MAX) << COUNT_SHIFT) | (state & SLOT);
             match self.state.compare_exchange_weak(state, taken, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    if sum > COUNT_MAX {
+                        self.carry(sum & !COUNT_MAX);
+                    }
+                    return Ok(());
+                }
                 Err(seen) => state = seen,
             }
         }
     }
+
+    fn carry(&self, units: u64) {
+        self.carried.fetch_add(units, Ordering::Release);
+    }
+}
+
+/// What was taken, modulo 8.
+fn count(state: u64) -> u64 {
+    state >> COUNT_SHIFT & COUNT_MAX
 }
 
 fn other(state: u64) -> usize {
-    (state & 1 ^ 1) as usize
+    (state & SLOT ^ SLOT) as usize
 }

@@ -5,22 +5,35 @@ use crate::time::NS_PER_S;
 const SECONDS: usize = 60;
 const MINUTES: usize = 60;
 
-/// Whoever counts adds to a total of his own, with one atomic addition; about once a second, and before it is read, the history is
-/// told the total.
-#[derive(Clone, Debug)]
+/// Whoever counts has a total that grows, as a meter has; about once a second, and before it is read, the history is told it. A total
+/// that is behind for a moment takes nothing away.
+#[derive(Clone, Debug, Default)]
 pub struct History {
     total: u64,
     /// The second in which it was told last.
     second: u64,
+    peak: u64,
+    /// Made with the first unit: most of many clients use little of what they may.
+    rings: Option<Box<Rings>>,
+}
+
+#[derive(Clone, Debug)]
+struct Rings {
     /// By the second's number; the one now is among them.
     seconds: [u64; SECONDS],
     minutes: [u64; MINUTES],
-    peak: u64,
 }
 
-impl Default for History {
-    fn default() -> History {
-        History { total: 0, second: 0, seconds: [0; SECONDS], minutes: [0; MINUTES], peak: 0 }
+impl Rings {
+    const EMPTY: Rings = Rings { seconds: [0; SECONDS], minutes: [0; MINUTES] };
+
+    fn second(&mut self, second: u64) -> &mut u64 {
+        &mut self.seconds[second as usize % SECONDS]
+    }
+
+    /// That of a second.
+    fn minute(&mut self, second: u64) -> &mut u64 {
+        &mut self.minutes[(second / 60) as usize % MINUTES]
     }
 }
 
@@ -39,31 +52,37 @@ impl History {
     pub fn tell(&mut self, now_ns: u64, total: u64) {
         let more = total.saturating_sub(self.total);
         self.total = self.total.max(total);
-        self.seconds[self.second as usize % SECONDS] += more;
-        self.minutes[(self.second / 60) as usize % MINUTES] += more;
         let second = now_ns / NS_PER_S;
+        if more == 0 && self.rings.is_none() {
+            self.second = self.second.max(second);
+            return;
+        }
+        let rings = self.rings.get_or_insert_with(|| Box::new(Rings::EMPTY));
+        *rings.second(self.second) += more;
+        *rings.minute(self.second) += more;
         // After an hour without a word all is zero.
         let hour = (SECONDS * MINUTES) as u64;
         if second > self.second + hour {
-            self.peak = self.peak.max(self.seconds[self.second as usize % SECONDS]);
+            self.peak = self.peak.max(*rings.second(self.second));
             self.second = second - hour;
         }
         while self.second < second {
-            self.peak = self.peak.max(self.seconds[self.second as usize % SECONDS]);
+            self.peak = self.peak.max(*rings.second(self.second));
             self.second += 1;
-            self.seconds[self.second as usize % SECONDS] = 0;
+            *rings.second(self.second) = 0;
             if self.second.is_multiple_of(60) {
-                self.minutes[(self.second / 60) as usize % MINUTES] = 0;
+                *rings.minute(self.second) = 0;
             }
         }
     }
 
     pub fn windows(&self) -> Windows {
-        let now = self.seconds[self.second as usize % SECONDS];
+        let Rings { seconds, minutes } = self.rings.as_deref().unwrap_or(&Rings::EMPTY);
+        let now = seconds[self.second as usize % SECONDS];
         Windows {
-            second: self.seconds[(self.second as usize + SECONDS - 1) % SECONDS],
-            minute: self.seconds.iter().sum(),
-            hour: self.minutes.iter().sum(),
+            second: seconds[(self.second as usize + SECONDS - 1) % SECONDS],
+            minute: seconds.iter().sum(),
+            hour: minutes.iter().sum(),
             peak: self.peak.max(now),
             total: self.total,
         }
