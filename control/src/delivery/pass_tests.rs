@@ -56,6 +56,8 @@ enum Happening {
     Event {
         feed: u16,
     },
+    /// Somebody else passes over all that is there.
+    Other,
     Pass,
     /// What is owed is told, and so much is published between.
     Tell {
@@ -140,6 +142,8 @@ struct Seen {
     laps: u64,
     events: u64,
     ahead: u64,
+    /// Summaries that somebody else made, or found.
+    others: u64,
 }
 
 /// Blocks that are passed over by their summaries.
@@ -151,6 +155,12 @@ fn blocks(one: &Subscription) -> u64 {
         whole.filter(|start| one.ahead.is_behind(*start) && one.generation == Some(reader.generation()));
     let summaries = told.filter_map(|start| one.node.summaries.at(reader, start));
     summaries.filter(|summary| summary.changes.is_some()).count() as u64
+}
+
+fn look(world: &World) -> u64 {
+    let reader = &world.node.reader;
+    let starts = (0..reader.tail() / summary::TICKS).map(|block| block * summary::TICKS);
+    starts.filter(|start| world.node.summaries.at(reader, *start).is_some()).count() as u64
 }
 
 fn pass(one: &mut Subscription, plain: &mut Subscription, seen: &mut Seen) {
@@ -214,11 +224,13 @@ fn live(choice: usize, happenings: Vec<Happening>, seen: &mut Seen) {
     let (mut one, mut plain) = (of(&world), of(&world));
     begin(&world, &mut one);
     begin(&world, &mut plain);
+    let mut others = 0;
     for happening in happenings {
         match happening {
             Happening::Ticks { count, seed } => world.tick(count, seed),
             Happening::Named { instrument, is_wanted } => world.name(instrument, is_wanted),
             Happening::Event { feed } => world.event(feed),
+            Happening::Other => others += look(&world),
             Happening::Pass => pass(&mut one, &mut plain, seen),
             Happening::Tell { between } => {
                 pass(&mut one, &mut plain, seen);
@@ -235,6 +247,7 @@ fn live(choice: usize, happenings: Vec<Happening>, seen: &mut Seen) {
         }
     }
     pass(&mut one, &mut plain, seen);
+    seen.others += others;
 }
 
 #[test]
@@ -244,6 +257,7 @@ fn by_summaries_is_the_same_as_tick_by_tick() {
         2 => (0..INSTRUMENTS, any::<bool>())
             .prop_map(|(instrument, is_wanted)| Happening::Named { instrument, is_wanted }),
         1 => (0..LAYOUT.feeds).prop_map(|feed| Happening::Event { feed }),
+        5 => Just(Happening::Other),
         5 => Just(Happening::Pass),
         4 => (0..300_u64).prop_map(|between| Happening::Tell { between }),
         1 => Just(Happening::Anew),
@@ -259,6 +273,9 @@ fn by_summaries_is_the_same_as_tick_by_tick() {
     ran.unwrap_or_else(|error| panic!("{error}"));
     let seen = seen.into_inner();
     println!("{seen:?}");
-    let Seen { blocks, left_out, laps, events, ahead } = seen;
-    assert!(blocks > 500 && left_out > 10_000 && laps > 20 && events > 20 && ahead > 20, "{seen:?}");
+    let Seen { blocks, left_out, laps, events, ahead, others } = seen;
+    assert!(
+        others > 500 && blocks > 500 && left_out > 10_000 && laps > 20 && events > 20 && ahead > 20,
+        "{seen:?}"
+    );
 }
