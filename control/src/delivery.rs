@@ -14,11 +14,13 @@ mod bits;
 mod chunk;
 mod chunks;
 mod counters;
+mod pass;
 mod place;
 mod plan;
 mod response;
 mod run;
 mod subscription;
+mod summary;
 mod table;
 
 pub use chunk::Chunk;
@@ -28,3 +30,4 @@ pub use plan::{Plan, PlanError};
 pub use response::Response;
 pub use run::{Plans, Responses, fixed, open};
 pub use subscription::{Client, Step, Subscription};
+pub use summary::Summaries;

@@ -5,7 +5,7 @@ use crate::bell::Bell;
 use crate::config::Config;
 use crate::connection::Connections;
 use crate::delayed::{DelayError, Delays};
-use crate::delivery::{Chunks, Delivery};
+use crate::delivery::{Chunks, Delivery, Summaries};
 use crate::latency;
 use crate::ledger::{Ledger, LedgerError};
 use crate::objective::Objectives;
@@ -49,6 +49,8 @@ pub struct Node {
     pub log_bell: Arc<Bell>,
     /// The log as it is delivered.
     pub chunks: Chunks,
+    /// What changed in it, for those who pass over it.
+    pub summaries: Summaries,
     delays: Delays,
     /// Whether somebody vouched for the cache, and the node was to end, and the cache's generation, when that was last looked at.
     watched: Mutex<(bool, bool, u64)>,
@@ -186,6 +188,7 @@ impl Node {
             region_bytes,
             log_bell: Arc::default(),
             chunks: Chunks::default(),
+            summaries: Summaries::default(),
             delays: Delays::default(),
             watched: Mutex::default(),
         }

@@ -4,6 +4,8 @@
 #[derive(Clone, Debug, Default)]
 pub struct Bits {
     words: Vec<u64>,
+    /// There is nothing in the words before this one.
+    first_word: usize,
     count: usize,
 }
 
@@ -18,6 +20,7 @@ impl Bits {
             self.words.resize(number / 64 + 1, 0);
         }
         let is_new = !self.has(number);
+        self.first_word = if self.count == 0 { number / 64 } else { self.first_word.min(number / 64) };
         self.words[number / 64] |= 1 << (number % 64);
         self.count += usize::from(is_new);
         is_new
@@ -45,6 +48,10 @@ impl Bits {
 
     /// The smallest number from `from` on.
     pub fn next(&self, from: usize) -> Option<usize> {
+        if self.is_empty() {
+            return None;
+        }
+        let from = from.max(self.first_word * 64);
         let first = self.words.get(from / 64)? & (u64::MAX << (from % 64));
         if first != 0 {
             return Some(from / 64 * 64 + first.trailing_zeros() as usize);

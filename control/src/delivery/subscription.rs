@@ -17,8 +17,8 @@ use crate::node::Node;
 use crate::proto::{
     BehindPolicy, DeliveryMode, Gap, ImageReason, Notice, Place, SubscribeMode, SubscribeResponse,
 };
-use dataplane::cache::reader::{Cursor, Next};
-use dataplane::cache::tick::{Definition, INSTRUMENT_NONE, Kind};
+use dataplane::cache::reader::Cursor;
+use dataplane::cache::tick::{INSTRUMENT_NONE, Kind};
 use std::sync::Arc;
 use tonic::Status;
 
@@ -50,7 +50,7 @@ pub struct Subscription {
     /// Where it is to go on, and until when that is waited for.
     resume: Option<(Place, u64)>,
     /// Of the region, when it began; `None` = it has not.
-    generation: Option<u64>,
+    pub(super) generation: Option<u64>,
     /// Instruments that match by what they are called.
     pub(super) members: Bits,
     pub(super) cursor: Cursor,
@@ -63,7 +63,7 @@ pub struct Subscription {
     /// Updates that something owed stands for.
     pub(super) left_out: u64,
     /// Something happened to a whole feed that was not told.
-    is_event_owed: bool,
+    pub(super) is_event_owed: bool,
     notice: Notice,
     was_alive: bool,
     published_hint: u64,
@@ -269,7 +269,7 @@ impl Subscription {
         }
     }
 
-    fn begin_telling(&mut self, since: u64, lapped: bool, now_ns: u64) {
+    pub(super) fn begin_telling(&mut self, since: u64, lapped: bool, now_ns: u64) {
         self.tell_at_ns = now_ns + self.plan.period_ns;
         let feed_events = match std::mem::take(&mut self.is_event_owed) || lapped {
             true => self.feeds_now(),
@@ -280,31 +280,8 @@ impl Subscription {
         self.telling = Some(Telling::new(mode, since, lapped, head));
     }
 
-    /// Passes over what is in the log by now, and owes the latest of what changed in it.
-    fn pass_over(&mut self, now_ns: u64) {
-        let (since, tail) = (self.cursor.position(), self.node.reader.tail());
-        while self.cursor.position() < tail {
-            match self.cursor.next(&self.node.reader) {
-                Next::CaughtUp => break,
-                Next::Lapped { .. } => return self.pass_over_lapped(since, now_ns),
-                Next::Tick { tick, .. } if tick.instrument == INSTRUMENT_NONE => {
-                    self.is_event_owed |= self.plan.has_feed(tick.feed);
-                }
-                Next::Tick { position, tick } => {
-                    if tick.payload::<Definition>().is_some() && self.see_name(tick.instrument, now_ns) {
-                        self.owe(tick.instrument, |_| true);
-                    }
-                    if self.is_owed_tick(position, tick.instrument, tick.feed, tick.kind) {
-                        self.owed.insert(row_number(tick.instrument, tick.kind));
-                        self.left_out += 1;
-                    }
-                }
-            }
-        }
-    }
-
     /// The log does not have all that was since: whatever changed is owed.
-    fn pass_over_lapped(&mut self, since: u64, now_ns: u64) {
+    pub(super) fn pass_over_lapped(&mut self, since: u64, now_ns: u64) {
         self.cursor = Cursor::at(self.node.reader.tail());
         self.join_all(now_ns);
         self.owe_all(|_| true);
@@ -337,7 +314,7 @@ impl Subscription {
     }
 
     /// Whether a tick is one of a wanted row, and not told yet.
-    fn is_owed_tick(&self, position: u64, instrument: u32, feed: u16, kind: u8) -> bool {
+    pub(super) fn is_owed_tick(&self, position: u64, instrument: u32, feed: u16, kind: u8) -> bool {
         self.members.has(instrument as usize)
             && self.plan.has_row(feed, kind)
             && !self.ahead.has(position, row_number(instrument, kind))
