@@ -28,6 +28,8 @@ pub(super) const BODY_BYTES: usize = 32 << 10;
 const TICKS_MAX: u64 = 8_192;
 /// A client this many ticks behind gets the latest values instead of them, unless its mode is another one.
 const BEHIND_MAX: u64 = 16_384;
+/// A conflated subscription to which nothing happens looks so many times a period whether something has.
+const LOOKS: u64 = 8;
 /// How long a place is waited for that this node's log has not reached, and how often it is looked for.
 const REACH_MAX_NS: u64 = 1_000_000_000;
 const REACH_INTERVAL_NS: u64 = 1_000_000;
@@ -66,6 +68,8 @@ pub struct Subscription {
     pub(super) is_event_owed: bool,
     notice: Notice,
     was_alive: bool,
+    /// It has passed over the log, and nothing of it was wanted.
+    was_in_vain: bool,
     published_hint: u64,
 }
 
@@ -106,6 +110,7 @@ impl Subscription {
             is_event_owed: false,
             notice: if plan.is_paused { Notice::Paused } else { Notice::Unspecified },
             was_alive: true,
+            was_in_vain: false,
             published_hint: 0,
             plan,
         }
@@ -264,6 +269,7 @@ impl Subscription {
         if passes {
             self.pass_over(now_ns);
         }
+        self.was_in_vain = passes && self.owed.is_empty();
         if self.telling.is_none() && (self.is_event_owed || (is_due && !self.owed.is_empty())) {
             self.begin_telling(0, false, now_ns);
         }
@@ -396,6 +402,12 @@ impl Subscription {
             (true, _) => Step::Wait { until_ns: self.tell_at_ns, is_prompt: false },
             (false, true) if has_seen_all && is_held_back => {
                 Step::Wait { until_ns: self.tell_at_ns, is_prompt: true }
+            }
+            // Others change all the time: it need not look each time that they do.
+            (false, false)
+                if is_conflated && has_seen_all && self.was_in_vain && self.plan.period_ns != 0 =>
+            {
+                Step::Wait { until_ns: now_ns + self.plan.period_ns / LOOKS, is_prompt: false }
             }
             (false, false) if has_seen_all => {
                 // A moment in which nobody did may be too short for whoever watches over the node: a client must not
