@@ -112,7 +112,7 @@ impl AttachedTop {
 pub fn serve(config: &str, cache: ServedCache, address: &mpsc::Sender<String>, end: &AtomicBool) {
     let config =
         Config::parse(Path::new("the bench's own"), config).unwrap_or_else(|error| panic!("{error}"));
-    let runtime = server::runtime(&config.grpc).expect("a runtime");
+    let runtime = server::runtime(&config).expect("a runtime");
     runtime.block_on(async {
         let listeners = server::bind(&config).await.unwrap_or_else(|error| panic!("{error}"));
         address.send(format!("http://{}", listeners.grpc_address())).expect("it is waited for");

@@ -116,7 +116,7 @@ pub fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
     }
     let log = Log::start(&config.log).map_err(RunError::Log)?;
     raise_file_limit(config.grpc.connections_max);
-    let runtime = server::runtime(&config.grpc)?;
+    let runtime = server::runtime(&config)?;
     let config = Arc::new(config);
     let mut settings = Settings::new(config.clone(), args.config.clone());
     settings.on_change("log", move |config| log.set(&config.log));

@@ -1,7 +1,8 @@
 //! The servers: gRPC with health and reflection, and the metrics page.
 
 use crate::access::AccessLayer;
-use crate::config::{Config, GrpcConfig, GrpcTlsConfig};
+use crate::config::{Config, GrpcTlsConfig};
+use crate::idle::Idle;
 use crate::node::Node;
 use crate::objective::HEALTH_PREFIX;
 use crate::proto::ObjectiveState;
@@ -81,10 +82,13 @@ impl Listeners {
     }
 }
 
-/// The threads that serve: they share what there is to do.
-pub fn runtime(config: &GrpcConfig) -> std::io::Result<Runtime> {
-    let threads = match config.threads {
-        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().min(THREADS_DEFAULT_MAX)),
+/// The threads that serve: they share what there is to do. A core on which another thread spins is not for them.
+pub fn runtime(config: &Config) -> std::io::Result<Runtime> {
+    let spins = |idle| usize::from(idle != Idle::Park);
+    let taken = spins(config.worker.idle) + config.replica.as_ref().map_or(0, |replica| spins(replica.idle));
+    let threads = match config.grpc.threads {
+        0 => std::thread::available_parallelism()
+            .map_or(1, |cores| cores.get().saturating_sub(taken).clamp(1, THREADS_DEFAULT_MAX)),
         threads => threads,
     };
     let mut runtime = match threads {

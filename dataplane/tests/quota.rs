@@ -161,6 +161,28 @@ proptest! {
     }
 }
 
+proptest! {
+    /// What a delivery took that did not pass after all, whatever others take between.
+    #[test]
+    fn what_is_given_back_was_never_taken(plain in plain(), costs in prop::collection::vec((0..40u64, 0..40u64), 1..50)) {
+        let (gcra, other) = (Gcra::new(plain.limit()), Gcra::new(plain.limit()));
+        let mut now_ns = 7 * SECOND_NS;
+        for (kept, given_back) in costs {
+            now_ns += 11 * u64::from(given_back % 3 == 0);
+            if gcra.check_whole(now_ns, given_back).is_ok() {
+                gcra.give_back(given_back);
+            }
+            prop_assert_eq!(gcra.check(now_ns, kept), other.check(now_ns, kept));
+            prop_assert_eq!(gcra.credit(now_ns), other.credit(now_ns));
+            prop_assert_eq!(gcra.taken(), other.taken());
+        }
+        let unlimited = Gcra::default();
+        unlimited.check_whole(0, 9).unwrap();
+        unlimited.give_back(9);
+        prop_assert_eq!(unlimited.taken(), 0);
+    }
+}
+
 #[test]
 fn at_time_zero_the_whole_burst_is_there_unit_by_unit() {
     for (units, period_ns) in

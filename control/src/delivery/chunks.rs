@@ -33,14 +33,27 @@ impl Chunks {
             let index = chunks.partition_point(|chunk| chunk.upto() <= position);
             return Some(chunks[index].clone());
         }
-        if position > upto {
+        // Who begins at the log's end may come before all others, who need what lies between.
+        let mut next = if position - upto > TICKS_MAX { position } else { upto };
+        if next != upto {
             chunks.clear();
         }
-        let chunk = Arc::new(Chunk::encode(node, position, u64::MAX, now_ns)?);
-        while chunks.front().is_some_and(|front| chunk.upto() - front.from > TICKS_MAX) {
-            chunks.pop_front();
+        loop {
+            let end = if next < position { position } else { u64::MAX };
+            let Some(chunk) = Chunk::encode(node, next, end, now_ns) else {
+                chunks.clear();
+                next = if next < position { position } else { return None };
+                continue;
+            };
+            let chunk = Arc::new(chunk);
+            while chunks.front().is_some_and(|front| chunk.upto() - front.from > TICKS_MAX) {
+                chunks.pop_front();
+            }
+            chunks.push_back(chunk.clone());
+            if next == position {
+                return Some(chunk);
+            }
+            next = chunk.upto();
         }
-        chunks.push_back(chunk.clone());
-        Some(chunk)
     }
 }

@@ -144,9 +144,11 @@ impl ClientQuota {
         let waits = |meter| move |wait_ns| self.excess(meter, Some(wait_ns));
         self.rest.bytes.look_whole(now_ns, bytes).map_err(waits(Meter::Bytes))?;
         self.rest.updates.check_whole(now_ns, updates).map_err(waits(Meter::Updates))?;
-        // Only another delivery of the client, just now, can have taken them: then these updates are taken and counted though they
-        // do not pass. Too little passes, never too much.
-        self.rest.bytes.check_whole(now_ns, bytes).map_err(waits(Meter::Bytes))
+        // Only another delivery of the client, just now, can have taken them.
+        self.rest.bytes.check_whole(now_ns, bytes).map_err(|wait_ns| {
+            self.rest.updates.give_back(updates);
+            waits(Meter::Bytes)(wait_ns)
+        })
     }
 
     /// How long to wait until so much would pass, or all of the burst if that is less; zero = now.

@@ -62,20 +62,26 @@ impl Service for Admin {
             return Err(Status::invalid_argument(format!("toml: at most {TOML_BYTES_MAX} bytes")));
         }
         let node = self.node.clone();
-        let differences = waited(move || match dry_run {
-            true => node.settings.compare(&toml),
-            false => node.settings.apply(&toml, revision, |differences, revision| {
-                let (keys, now) = settings::words(differences);
-                let now = format!("revision {revision}: {now}");
-                let record = audit::record(&caller, node.unix_ns(), "config.apply", &keys, now);
-                node.ledger.record(record).map(drop).map_err(|error| error.to_string())
-            }),
+        let changed = waited(move || {
+            // Another change may follow before this one is answered.
+            let mut applied = None;
+            let differences = match dry_run {
+                true => node.settings.compare(&toml),
+                false => node.settings.apply(&toml, revision, |differences, revision| {
+                    applied = Some(revision);
+                    let (keys, now) = settings::words(differences);
+                    let now = format!("revision {revision}: {now}");
+                    let record = audit::record(&caller, node.unix_ns(), "config.apply", &keys, now);
+                    node.ledger.record(record).map(drop).map_err(|error| error.to_string())
+                }),
+            };
+            differences.map(|differences| (differences, applied.unwrap_or_else(|| node.settings.current().1)))
         });
-        let differences = differences.await?.map_err(|error| refusal(&error))?;
+        let (differences, revision) = changed.await?.map_err(|error| refusal(&error))?;
         Ok(Response::new(ApplyResponse {
             differences: differences.into_iter().map(Into::into).collect(),
             applied: !dry_run,
-            revision: self.node.settings.current().1,
+            revision,
         }))
     }
 }

@@ -161,6 +161,25 @@ impl Gcra {
         self.take(now_ns, cost, |limit| Ok(cost.min(limit.burst)))
     }
 
+    /// Undoes a check that has passed, since what it was for does not: so many units can be taken again, and are not counted. What was
+    /// refused to others meanwhile stays so.
+    pub fn give_back(&self, cost: u64) {
+        let mut state = self.state.load(Ordering::Acquire);
+        loop {
+            let limit = self.slot(state).get();
+            if limit.is_unlimited() {
+                return self.carry(cost.wrapping_neg());
+            }
+            let tat_ns = (state >> TAT_SHIFT).saturating_sub(limit.earned_ns(cost));
+            let rest = count(state).wrapping_sub(cost);
+            let given = (tat_ns << TAT_SHIFT) | ((rest & COUNT_MAX) << COUNT_SHIFT) | (state & SLOT);
+            match self.state.compare_exchange_weak(state, given, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return self.carry(rest & !COUNT_MAX),
+                Err(seen) => state = seen,
+            }
+        }
+    }
+
     /// What [`Gcra::check_whole`] would say; nothing is taken.
     pub fn look_whole(&self, now_ns: u64, cost: u64) -> Result<(), u64> {
         let state = self.state.load(Ordering::Acquire);
