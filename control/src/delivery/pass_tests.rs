@@ -279,3 +279,22 @@ fn by_summaries_is_the_same_as_tick_by_tick() {
         "{seen:?}"
     );
 }
+
+/// At a block's beginning, where no single tick is looked at before the block's summary.
+#[test]
+fn who_is_lapped_is_told_so_whatever_summaries_others_made() {
+    let mut world = World::new();
+    let (mut one, mut plain) = (world.subscription(&["A4"], &[], &[]), world.subscription(&["A4"], &[], &[]));
+    let tail = world.node.reader.tail();
+    world.tick(tail.next_multiple_of(summary::TICKS) - tail, 1);
+    begin(&world, &mut one);
+    begin(&world, &mut plain);
+    assert!(one.cursor.position().is_multiple_of(summary::TICKS) && one.cursor == plain.cursor);
+    world.tick(summary::TICKS, 2);
+    assert!(look(&world) > 0);
+    world.tick(LAYOUT.log_ticks, 3);
+    let mut seen = Seen::default();
+    pass(&mut one, &mut plain, &mut seen);
+    assert_eq!(seen.laps, 1);
+    tell(&mut world, [&mut one, &mut plain], 0);
+}
