@@ -7,6 +7,7 @@ use control::access::Caller;
 use control::config::Config;
 use control::proto::market_data_server::MarketDataServer;
 use control::runner::{GroupAccess, ServedCache};
+use control::server;
 use control::service::market_data::MarketData;
 use control::settings::Settings;
 use control::store::Store;
@@ -142,7 +143,7 @@ pub fn serve_once(region: &Path, is_bare: bool) {
 fn serve_bare(config: &str, cache: ServedCache, address: &mpsc::Sender<String>) {
     let config =
         Config::parse(Path::new("the bench's own"), config).unwrap_or_else(|error| panic!("{error}"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = server::runtime(&config).expect("a runtime");
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let (_stopping, stopping) = watch::channel(false);

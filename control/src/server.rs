@@ -82,10 +82,10 @@ impl Listeners {
     }
 }
 
-/// The threads that serve: they share what there is to do. A core on which another thread spins is not for them.
+/// The threads that serve: they share what there is to do. The worker's core is not for them, nor the replication's if that spins.
 pub fn runtime(config: &Config) -> std::io::Result<Runtime> {
-    let spins = |idle| usize::from(idle != Idle::Park);
-    let taken = spins(config.worker.idle) + config.replica.as_ref().map_or(0, |replica| spins(replica.idle));
+    let spins = config.replica.as_ref().is_some_and(|replica| replica.idle != Idle::Park);
+    let taken = 1 + usize::from(spins);
     let threads = match config.grpc.threads {
         0 => std::thread::available_parallelism()
             .map_or(1, |cores| cores.get().saturating_sub(taken).clamp(1, THREADS_DEFAULT_MAX)),

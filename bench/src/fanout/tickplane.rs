@@ -19,7 +19,10 @@ impl<S: Subscribe> Contender for Tickplane<S> {
     type Subscriber = S;
 
     fn start() -> Tickplane<S> {
-        let node = Node::start("subscriptions_max = 2000", LAYOUT, INSTRUMENTS);
+        // As many threads as nats-server takes, on a machine that has nothing to do but this.
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        let grpc = format!("subscriptions_max = 2000\nthreads = {cores}");
+        let node = Node::start(&grpc, LAYOUT, INSTRUMENTS);
         Tickplane { node, clients: PhantomData }
     }
 

@@ -20,8 +20,7 @@ pub struct GrpcConfig {
     pub subscriptions_max: usize,
     /// Connections that may be open at once; one more is closed as soon as it has come.
     pub connections_max: usize,
-    /// Threads that answer calls and deliver to subscribers; 0 = as many as there are cores on which no thread of the node spins, 4 at
-    /// most.
+    /// Threads that answer calls and deliver to subscribers; 0 = as many as there are cores besides the worker's, 4 at most.
     pub threads: usize,
     /// Encrypts what goes between the node and its clients.
     pub tls: Option<GrpcTlsConfig>,
@@ -90,7 +89,7 @@ impl Config {
         let GrpcConfig { listen, tls, plaintext, connections_max, threads, .. } = &self.grpc;
         if *threads > THREADS_MAX {
             return Err(format!(
-                "[grpc] threads = {threads}: at most {THREADS_MAX}; 0 = as many as there are cores, 4 at most"
+                "[grpc] threads = {threads}: at most {THREADS_MAX}; 0 = as many as there are cores besides the worker's, 4 at most"
             ));
         }
         if !(1..=CONNECTIONS_MAX).contains(connections_max) {
