@@ -8,6 +8,7 @@ use crate::proto::AuditRecord;
 use prost::Message;
 use redb::backends::InMemoryBackend;
 use redb::{Database, Key, ReadOnlyTable, ReadableTable, StorageBackend, TableDefinition, Value};
+use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -86,7 +87,8 @@ impl Store {
     /// Opens the store in `folder`, or makes it; the folder must be there.
     pub fn open(folder: &Path) -> Result<Store, StoreError> {
         let path = folder.join(FILE);
-        let opened = Database::create(&path).map_err(boxed);
+        let there = if path.exists() { Ok(()) } else { make(folder, &path) };
+        let opened = there.and_then(|()| Database::create(&path).map_err(boxed));
         let database = opened.map_err(|cause| StoreError::Open { path, cause })?;
         Store::with_tables(database)
     }
@@ -276,6 +278,17 @@ type Objects<'t> = redb::Table<'t, (u8, &'static str), &'static [u8]>;
 type Histories<'t> = redb::Table<'t, &'static str, &'static str>;
 type Audit<'t> = redb::Table<'t, u64, &'static [u8]>;
 
+/// Makes an empty store, which gets its name once it is whole: nobody could open one whose maker was killed at it.
+fn make(folder: &Path, path: &Path) -> Result<(), Box<redb::Error>> {
+    let made = tempfile::Builder::new().prefix(FILE).tempfile_in(folder).map_err(boxed)?;
+    drop(Database::create(made.path()).map_err(boxed)?);
+    match made.persist_noclobber(path) {
+        Err(error) if error.error.kind() != ErrorKind::AlreadyExists => Err(boxed(error.error)),
+        // If it is there by now, another node was faster.
+        _ => std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(boxed),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,6 +304,23 @@ mod tests {
 
     fn clients(store: &Store) -> Vec<(String, GetRequest)> {
         store.all(Object::Client).unwrap()
+    }
+
+    #[test]
+    fn a_store_gets_its_name_once_it_is_whole_and_nobody_else_s_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        // What is left of a maker that was killed at it.
+        let half_made = format!("{FILE}x7");
+        std::fs::write(folder.path().join(&half_made), [0; 4_096]).unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(store.change(&Changes::default(), &by("ann", 0)).unwrap(), 1);
+        let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name());
+        assert!(files.into_iter().all(|name| name == FILE || *name == *half_made));
+        // Another one that did not see it there when it began.
+        make(folder.path(), &folder.path().join(FILE)).unwrap();
+        drop(store);
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(store.change(&Changes::default(), &by("ann", 0)).unwrap(), 2);
     }
 
     #[test]
