@@ -1,22 +1,18 @@
 //! What well-behaved clients notice of others that do harm: how long a call takes, and an update from published to parsed, beside the same
 //! without them.
 
-use crate::latencies::Latencies;
 use crate::node::Node;
 use crate::report::{Goal, Line};
-use crate::sample::{Contender, Sample, take_turns};
-use crate::subscriber::{Bare, Readers, Subscribe, Subscriber};
+use crate::sample::{Contender, Sample, take_turns_of};
+use crate::steady::{PERIOD, SETTLED, Steady, read};
+use crate::subscriber::{Bare, Readers, Subscribe};
 use control::client::ServerArgs;
 use control::proto::market_data_client::MarketDataClient;
 use control::proto::{DeliveryMode, GetRequest, SubscribeRequest};
 use dataplane::cache::region::Layout;
-use dataplane::time::Clock;
-use drivers::clock::SystemClock;
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 use tokio::net::TcpStream;
 
 const LAYOUT: Layout = Layout { instruments: 1_024, feeds: 1, log_ticks: 1 << 17, bursts: 1 << 14 };
@@ -27,26 +23,12 @@ const UNREAD: usize = 1_000;
 /// Connections that say nothing.
 const SILENT: usize = 100;
 const CHANGES_PER_S: u64 = 5_000;
-/// Between two bursts of changes, and between two calls.
-const PERIOD: Duration = Duration::from_millis(1);
-const SETTLED: Duration = Duration::from_secs(2);
-const MEASURED: Duration = Duration::from_secs(5);
 /// Those who do harm and those who are measured are on the same machine as the node: it is busy beyond its cores.
 const P99_NS_MAX: f64 = 250e6;
 
 fn everything() -> SubscribeRequest {
     let mode = DeliveryMode::EveryTick.into();
     SubscribeRequest { patterns: vec!["*".to_owned()], mode, ..SubscribeRequest::default() }
-}
-
-async fn read(mut subscriber: Bare, latencies: Arc<Latencies>) {
-    let mut numbers = Vec::new();
-    loop {
-        numbers.clear();
-        subscriber.next(&mut numbers).await;
-        let now_ns = SystemClock.monotonic_ns();
-        numbers.iter().for_each(|number| latencies.read(*number, now_ns));
-    }
 }
 
 /// Tells how long each call took, and when it began.
@@ -94,32 +76,18 @@ fn begin_harm(address: String, begun: Arc<AtomicU64>) -> Readers {
 }
 
 /// The p99 of calls and of updates, in ns.
-fn measured(is_abused: bool) -> (f64, f64) {
+fn measured(is_abused: bool) -> [f64; 2] {
     let mut node = Node::start(GRPC, LAYOUT, INSTRUMENTS);
-    let (settled, measured) = (CHANGES_PER_S * SETTLED.as_secs(), CHANGES_PER_S * MEASURED.as_secs());
-    let latencies = Arc::new(Latencies::of(measured));
+    let steady = Steady::new(CHANGES_PER_S);
     let taken = Arc::new(Mutex::new(Vec::new()));
-    let (address, counted, timed) = (node.address.clone(), latencies.clone(), taken.clone());
+    let (address, latencies, timed) = (node.address.clone(), steady.latencies.clone(), taken.clone());
     let begun = Arc::new(AtomicU64::new(0));
     let harm = is_abused.then(|| begin_harm(address.clone(), begun.clone()));
     let reading = Readers::start(async move {
-        tokio::spawn(read(Bare::subscribe(address.clone(), everything()).await, counted));
+        tokio::spawn(read(Bare::subscribe(address.clone(), everything()).await, latencies));
         tokio::spawn(call(address, timed));
     });
-    let started = Instant::now();
-    let burst = CHANGES_PER_S * PERIOD.as_millis() as u64 / 1_000;
-    for change in 0..settled + measured {
-        if change % burst == 0 {
-            node.commit();
-            let due = Duration::from_nanos(change * 1_000_000_000 / CHANGES_PER_S);
-            std::thread::sleep(due.saturating_sub(started.elapsed()));
-        }
-        // The first ones have numbers that are not timed.
-        let number = if change < settled { measured + change } else { change - settled };
-        latencies.published(number);
-        node.publish((change % u64::from(INSTRUMENTS)) as u32, number);
-    }
-    node.commit();
+    let started = steady.publish(&mut node, INSTRUMENTS);
     reading.end();
     harm.into_iter().for_each(Readers::end);
     assert!(!is_abused || begun.load(Ordering::Relaxed) > 100, "they go on");
@@ -127,32 +95,16 @@ fn measured(is_abused: bool) -> (f64, f64) {
     let mut calls_ns: Vec<u64> =
         taken.into_iter().filter(|(at, _)| *at >= started + SETTLED).map(|(_, ns)| ns).collect();
     calls_ns.sort_unstable();
-    assert!(calls_ns.len() > 100 && latencies.count() > measured / 2, "they are served");
-    (calls_ns[calls_ns.len() * 99 / 100] as f64, latencies.p99_ns())
+    assert!(calls_ns.len() > 100 && steady.latencies.count() > steady.measured() / 2, "they are served");
+    [calls_ns[calls_ns.len() * 99 / 100] as f64, steady.latencies.p99_ns()]
 }
 
 pub fn run(rounds: usize) -> Vec<Line> {
-    const NAMES: [&str; 2] = ["beside those who do harm", "without them"];
-    let updates: [Mutex<VecDeque<f64>>; 2] = Default::default();
-    let calling = |index: usize| -> Contender<'_> {
-        let updates = &updates[index];
-        let run = move || {
-            let (call_ns, update_ns) = measured(index == 0);
-            updates.lock().expect("nobody panics").push_back(update_ns);
-            call_ns
-        };
-        (NAMES[index], Box::new(run))
-    };
-    let calls = take_turns(rounds, vec![calling(0), calling(1)]);
-    // The same runs, looked at otherwise.
-    let reading = |index: usize| -> Contender<'_> {
-        let updates = &updates[index];
-        (
-            NAMES[index],
-            Box::new(|| updates.lock().expect("nobody panics").pop_front().expect("one of each run")),
-        )
-    };
-    let updates = take_turns(rounds, vec![reading(0), reading(1)]);
+    let contenders: Vec<Contender<'_, [f64; 2]>> = vec![
+        ("beside those who do harm", Box::new(|| measured(true))),
+        ("without them", Box::new(|| measured(false))),
+    ];
+    let [calls, updates] = take_turns_of(rounds, contenders);
     let lines = |what: &str, samples: &[Sample]| {
         let line = |theirs, goal| Line {
             what: format!("{what} beside {UNREAD} that never read and others that do harm: p99"),

@@ -1,17 +1,13 @@
 //! 2,000 subscriptions that are conflated, each on a connection of its own and with 100 updates a second: how long an update takes from
 //! published to parsed, with the clients on the same machine.
 
-use crate::latencies::Latencies;
 use crate::node::Node;
 use crate::report::{Goal, Line};
 use crate::sample::take_turns;
-use crate::subscriber::{Bare, Readers, Subscribe, Subscriber};
+use crate::steady::{MEASURED, Steady, read};
+use crate::subscriber::{Bare, Readers, Subscribe};
 use control::proto::{DeliveryMode, SubscribeRequest};
 use dataplane::cache::region::Layout;
-use dataplane::time::Clock;
-use drivers::clock::SystemClock;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 const LAYOUT: Layout = Layout { instruments: 1_024, feeds: 1, log_ticks: 1 << 17, bursts: 1 << 14 };
 const SUBSCRIPTIONS: u32 = 2_000;
@@ -19,23 +15,7 @@ const INSTRUMENTS: u32 = 1_000;
 const UPDATES_PER_S: u32 = 100;
 /// Each instrument changes so many times as often as a subscription is told of it.
 const CHANGES: u32 = 2;
-/// Between two bursts of changes.
-const PERIOD: Duration = Duration::from_millis(1);
-const MEASURED: Duration = Duration::from_secs(5);
-/// Nobody is behind by then, and those that were opened first have their pace.
-const SETTLED: Duration = Duration::from_secs(2);
 const P99_NS_MAX: f64 = 250e6;
-
-/// What all subscribers have read since it counts.
-async fn read(mut subscriber: Bare, latencies: Arc<Latencies>) {
-    let mut numbers = Vec::new();
-    loop {
-        numbers.clear();
-        subscriber.next(&mut numbers).await;
-        let now_ns = SystemClock.monotonic_ns();
-        numbers.iter().for_each(|number| latencies.read(*number, now_ns));
-    }
-}
 
 /// A subscription to so many instruments, from the `index`th on.
 fn request(index: u32, instruments: u32) -> SubscribeRequest {
@@ -52,32 +32,18 @@ fn request(index: u32, instruments: u32) -> SubscribeRequest {
 /// The p99 in ns, and the updates a second that a subscription got, where each has so many instruments.
 fn measured(instruments: u32) -> (f64, f64) {
     let mut node = Node::start(&format!("subscriptions_max = {SUBSCRIPTIONS}"), LAYOUT, INSTRUMENTS);
-    let changes_per_s = u64::from(INSTRUMENTS * UPDATES_PER_S / instruments * CHANGES);
-    let (settled, measured) = (changes_per_s * SETTLED.as_secs(), changes_per_s * MEASURED.as_secs());
-    let latencies = Arc::new(Latencies::of(measured));
-    let (address, counted) = (node.address.clone(), latencies.clone());
+    let steady = Steady::new(u64::from(INSTRUMENTS * UPDATES_PER_S / instruments * CHANGES));
+    let (address, latencies) = (node.address.clone(), steady.latencies.clone());
     let reading = Readers::start(async move {
         for index in 0..SUBSCRIPTIONS {
             let subscriber = Bare::subscribe(address.clone(), request(index, instruments)).await;
-            tokio::spawn(read(subscriber, counted.clone()));
+            tokio::spawn(read(subscriber, latencies.clone()));
         }
     });
-    let burst = changes_per_s * PERIOD.as_millis() as u64 / 1_000;
-    let started = Instant::now();
-    for change in 0..settled + measured {
-        if change % burst == 0 {
-            node.commit();
-            let due = Duration::from_nanos(change * 1_000_000_000 / changes_per_s);
-            std::thread::sleep(due.saturating_sub(started.elapsed()));
-        }
-        // The first ones have numbers that are not timed.
-        let number = if change < settled { measured + change } else { change - settled };
-        latencies.published(number);
-        node.publish((change % u64::from(INSTRUMENTS)) as u32, number);
-    }
+    steady.publish(&mut node, INSTRUMENTS);
     reading.end();
-    let per_s = latencies.count() as f64 / f64::from(SUBSCRIPTIONS) / MEASURED.as_secs_f64();
-    (latencies.p99_ns(), per_s)
+    let per_s = steady.latencies.count() as f64 / f64::from(SUBSCRIPTIONS) / MEASURED.as_secs_f64();
+    (steady.latencies.p99_ns(), per_s)
 }
 
 pub fn run(rounds: usize) -> Vec<Line> {

@@ -22,6 +22,7 @@ mod sample;
 mod served;
 mod server;
 mod silence;
+mod steady;
 mod subscriber;
 mod tops;
 mod unary;

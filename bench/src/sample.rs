@@ -22,16 +22,30 @@ impl Sample {
     }
 }
 
-/// A contender: its name, and one run, which gives ns an operation.
-pub type Contender<'c> = (&'c str, Box<dyn FnMut() -> f64 + 'c>);
+/// A contender: its name, and one run, which gives ns an operation, or several such figures.
+pub type Contender<'c, T = f64> = (&'c str, Box<dyn FnMut() -> T + 'c>);
 
 /// Runs all contenders in turn, `rounds` times.
-pub fn take_turns(rounds: usize, mut contenders: Vec<Contender<'_>>) -> Vec<Sample> {
-    let mut samples: Vec<Sample> =
-        contenders.iter().map(|(name, _)| Sample { name: (*name).to_owned(), ns: Vec::new() }).collect();
+pub fn take_turns(rounds: usize, contenders: Vec<Contender<'_>>) -> Vec<Sample> {
+    fn one_figure<'c>((name, mut run): Contender<'c>) -> Contender<'c, [f64; 1]> {
+        (name, Box::new(move || [run()]))
+    }
+    let [samples] = take_turns_of(rounds, contenders.into_iter().map(one_figure).collect());
+    samples
+}
+
+/// The same where each run gives several figures: the samples of the first one of all contenders, then those of the next.
+pub fn take_turns_of<const FIGURES: usize>(
+    rounds: usize,
+    mut contenders: Vec<Contender<'_, [f64; FIGURES]>>,
+) -> [Vec<Sample>; FIGURES] {
+    let none = |(name, _): &Contender<'_, _>| Sample { name: (*name).to_owned(), ns: Vec::new() };
+    let mut samples: [Vec<Sample>; FIGURES] = std::array::from_fn(|_| contenders.iter().map(none).collect());
     for _ in 0..rounds {
-        for ((_, run), sample) in contenders.iter_mut().zip(&mut samples) {
-            sample.ns.push(run());
+        for (index, (_, run)) in contenders.iter_mut().enumerate() {
+            for (figure, ns) in samples.iter_mut().zip(run()) {
+                figure[index].ns.push(ns);
+            }
         }
     }
     samples

@@ -5,13 +5,12 @@
 
 use crate::node::Node;
 use crate::report::{Goal, Line};
-use crate::sample::{Contender, take_turns};
+use crate::sample::{Contender, Sample, take_turns_of};
 use control::access::Token;
 use control::client::{Connection, ServerArgs};
 use control::proto::GetRequest;
 use control::proto::market_data_client::MarketDataClient;
 use dataplane::cache::region::Layout;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const LAYOUT: Layout = Layout { instruments: 128, feeds: 1, log_ticks: 1 << 12, bursts: 1 << 10 };
@@ -22,12 +21,6 @@ const IN_FLIGHT: usize = 4;
 const CLIENT: &str = "desk";
 /// Calls before it counts, in parts of those that do.
 const WARM_UP: usize = 10;
-
-/// What one run found, in ns.
-struct Calls {
-    per_call_ns: f64,
-    p99_ns: f64,
-}
 
 /// A node with a client that has a token, and the token.
 fn start(is_bare: bool) -> (Node, String) {
@@ -69,7 +62,8 @@ async fn calls(connections: &[Connection], calls: usize) -> (Duration, Vec<u64>)
     (started.elapsed(), taken_ns)
 }
 
-fn measured(is_bare: bool, count: usize) -> Calls {
+/// ns a call, and the p99 of all.
+fn measured(is_bare: bool, count: usize) -> [f64; 2] {
     let (node, token) = start(is_bare);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -82,32 +76,17 @@ fn measured(is_bare: bool, count: usize) -> Calls {
         let (elapsed, mut taken_ns) = calls(&connections, count).await;
         taken_ns.sort_unstable();
         let per_call_ns = elapsed.as_nanos() as f64 / taken_ns.len() as f64;
-        Calls { per_call_ns, p99_ns: taken_ns[taken_ns.len() * 99 / 100] as f64 }
+        [per_call_ns, taken_ns[taken_ns.len() * 99 / 100] as f64]
     })
 }
 
 pub fn run(rounds: usize, calls: usize) -> Vec<Line> {
-    let p99s: [Arc<Mutex<Vec<f64>>>; 2] = Default::default();
-    let contender = |is_bare: bool| {
-        let p99s = p99s[usize::from(is_bare)].clone();
-        Box::new(move || {
-            let found = measured(is_bare, calls);
-            p99s.lock().expect("nobody panics").push(found.p99_ns);
-            found.per_call_ns
-        })
-    };
-    let contenders: Vec<Contender<'_>> =
-        vec![("with all layers", contender(false)), ("a bare tonic server", contender(true))];
-    let times = take_turns(rounds, contenders);
-    // The same runs, looked at otherwise.
-    let replay = |is_bare: usize| {
-        let mut found = std::mem::take(&mut *p99s[is_bare].lock().expect("nobody panics")).into_iter();
-        Box::new(move || found.next().expect("one of each run"))
-    };
-    let contenders: Vec<Contender<'_>> =
-        vec![("with all layers", replay(0)), ("a bare tonic server", replay(1))];
-    let p99s = take_turns(rounds, contenders);
-    let line = |what: &str, samples: &[crate::sample::Sample], goal| Line {
+    let contenders: Vec<Contender<'_, [f64; 2]>> = vec![
+        ("with all layers", Box::new(|| measured(false, calls))),
+        ("a bare tonic server", Box::new(|| measured(true, calls))),
+    ];
+    let [times, p99s] = take_turns_of(rounds, contenders);
+    let line = |what: &str, samples: &[Sample], goal| Line {
         what: what.to_owned(),
         ours: samples[0].clone(),
         theirs: Some((samples[1].name.clone(), samples[1].median_ns())),
