@@ -20,6 +20,11 @@ impl<'r> Follower<'r> {
         Follower { cursor: reader.cursor(), reader, ticks: Vec::new(), restarts: Vec::new() }
     }
 
+    /// Where the log goes on.
+    pub fn position(&self) -> u64 {
+        self.cursor.position()
+    }
+
     /// Takes all that there is.
     pub fn follow(&mut self) {
         loop {
