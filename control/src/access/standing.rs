@@ -50,14 +50,19 @@ impl Standings {
         Standings { body: Some(body), caller, revoked: None }
     }
 
-    fn end(&mut self) -> Result<HeaderMap, Status> {
+    fn end(&mut self) -> Result<Frame<Bytes>, Status> {
         // Whoever makes what comes sees that nobody takes it any more.
         self.body = None;
         let what = "was deleted, or what it may do was changed: call again, if it still may";
-        let mut trailers = HeaderMap::new();
-        Status::permission_denied(format!("{} {what}", self.caller.name())).add_header(&mut trailers)?;
-        Ok(trailers)
+        last_frame(&Status::permission_denied(format!("{} {what}", self.caller.name())))
     }
+}
+
+/// How an answer ends that has begun.
+pub(super) fn last_frame(status: &Status) -> Result<Frame<Bytes>, Status> {
+    let mut trailers = HeaderMap::new();
+    status.add_header(&mut trailers)?;
+    Ok(Frame::trailers(trailers))
 }
 
 impl http_body::Body for Standings {
@@ -71,7 +76,7 @@ impl http_body::Body for Standings {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         if this.caller.standing().is_over() {
-            return Poll::Ready(Some(this.end().map(Frame::trailers)));
+            return Poll::Ready(Some(this.end()));
         }
         if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
             return Poll::Ready(frame);
@@ -79,7 +84,7 @@ impl http_body::Body for Standings {
         let standing = this.caller.standing();
         let revoked = this.revoked.get_or_insert_with(|| Box::pin(standing.clone().revoked()));
         match revoked.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Some(this.end().map(Frame::trailers))),
+            Poll::Ready(()) => Poll::Ready(Some(this.end())),
             Poll::Pending => Poll::Pending,
         }
     }

@@ -1,5 +1,6 @@
 //! How much of the answers to a client waits until that reads it.
 
+use super::standing::last_frame;
 use super::{Access, Caller};
 use crate::quota::WAITING_BYTES_MAX;
 use http_body::{Frame, SizeHint};
@@ -9,7 +10,6 @@ use std::task::{Context, Poll, ready};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Bytes;
-use tonic::codegen::http::HeaderMap;
 
 /// The answer of a method that answers once, counted until it is read; RESOURCE_EXHAUSTED instead if too much would wait.
 pub struct Unread {
@@ -39,9 +39,7 @@ impl Unread {
         let name = self.caller.name();
         let text =
             format!("{name} has up to {WAITING_BYTES_MAX} bytes of answers that wait to be read: {cure}");
-        let mut trailers = HeaderMap::new();
-        Status::resource_exhausted(text).add_header(&mut trailers)?;
-        Ok(Frame::trailers(trailers))
+        last_frame(&Status::resource_exhausted(text))
     }
 }
 

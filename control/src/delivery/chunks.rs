@@ -34,26 +34,27 @@ impl Chunks {
             return Some(chunks[index].clone());
         }
         // Who begins at the log's end may come before all others, who need what lies between.
-        let mut next = if position - upto > TICKS_MAX { position } else { upto };
-        if next != upto {
-            chunks.clear();
-        }
-        loop {
-            let end = if next < position { position } else { u64::MAX };
-            let Some(chunk) = Chunk::encode(node, next, end, now_ns) else {
-                chunks.clear();
-                next = if next < position { position } else { return None };
-                continue;
-            };
-            let chunk = Arc::new(chunk);
-            while chunks.front().is_some_and(|front| chunk.upto() - front.from > TICKS_MAX) {
-                chunks.pop_front();
+        let mut next = upto;
+        while next < position {
+            let is_near = position - upto <= TICKS_MAX;
+            match is_near.then(|| Chunk::encode(node, next, position, now_ns)).flatten() {
+                Some(chunk) => next = push(&mut chunks, chunk).upto(),
+                None => {
+                    chunks.clear();
+                    next = position;
+                }
             }
-            chunks.push_back(chunk.clone());
-            if next == position {
-                return Some(chunk);
-            }
-            next = chunk.upto();
         }
+        Some(push(&mut chunks, Chunk::encode(node, position, u64::MAX, now_ns)?))
     }
+}
+
+/// Behind the last one; what is too far back goes.
+fn push(chunks: &mut VecDeque<Arc<Chunk>>, chunk: Chunk) -> Arc<Chunk> {
+    while chunks.front().is_some_and(|front| chunk.upto() - front.from > TICKS_MAX) {
+        chunks.pop_front();
+    }
+    let chunk = Arc::new(chunk);
+    chunks.push_back(chunk.clone());
+    chunk
 }

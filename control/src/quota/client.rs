@@ -5,7 +5,7 @@ use super::excess::Excess;
 use super::limits::{Limits, Meter, Policy, RoleLimits};
 use crate::access::Role;
 use dataplane::quota::{Gcra, History, Windows};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ struct Rest {
     /// How often all subscriptions were to end.
     cuts: AtomicU64,
     settings: Mutex<Settings>,
+    /// The [`Policy`] of the settings, which every wait of a stream looks at.
+    on_excess: AtomicU8,
     /// Of requests, updates and bytes.
     histories: Mutex<[History; 3]>,
     answers: Arc<Answers>,
@@ -114,6 +116,7 @@ impl ClientQuota {
             refusals: Default::default(),
             cuts: AtomicU64::new(0),
             settings: Mutex::new(Settings { role, own: None, limits }),
+            on_excess: AtomicU8::default(),
             histories: Mutex::default(),
             answers: Arc::default(),
         };
@@ -173,7 +176,7 @@ impl ClientQuota {
     }
 
     pub fn policy(&self) -> Policy {
-        self.settings().limits.on_excess
+        Policy::ALL[usize::from(self.rest.on_excess.load(Ordering::Relaxed))]
     }
 
     /// Counts it, and by its policy ends the client's subscriptions.
@@ -242,6 +245,7 @@ impl ClientQuota {
         self.requests.set(limits.rate(Meter::Requests), now_ns);
         self.rest.updates.set(limits.rate(Meter::Updates), now_ns);
         self.rest.bytes.set(limits.rate(Meter::Bytes), now_ns);
+        self.rest.on_excess.store(limits.on_excess as u8, Ordering::Relaxed);
         // What is held already stays.
         self.rest.subscriptions.max.store(limits.subscriptions.unwrap_or(u64::MAX), Ordering::Relaxed);
         self.rest.instruments.max.store(limits.instruments.unwrap_or(u64::MAX), Ordering::Relaxed);

@@ -61,6 +61,9 @@ pub enum Policy {
 }
 
 impl Policy {
+    /// By their numbers.
+    pub(super) const ALL: [Policy; 3] = [Policy::Refuse, Policy::Conflate, Policy::Disconnect];
+
     fn name(self) -> &'static str {
         match self {
             Policy::Refuse => "refuse",
