@@ -11,6 +11,9 @@ use std::thread::Thread;
 /// So many may be gone before the others are woken for it, just to have them out of the list.
 const GONE_MAX: usize = 64;
 
+/// So many are woken at a time.
+const TURN: usize = 64;
+
 /// Rung when something has changed that is looked at elsewhere.
 #[derive(Debug, Default)]
 pub struct Bell {
@@ -50,6 +53,16 @@ impl Bell {
         list.wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// The same from within their runtime, where those who are woken have their turn before there are many more of them: what
+    /// waking one touches is then still at hand.
+    pub async fn ring_by_turns(&self) {
+        let mut list = self.rung(&mut self.list()).wakers.into_iter();
+        while list.len() != 0 {
+            list.by_ref().take(TURN).for_each(Waker::wake);
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// An empty list in place of whoever is to be woken.
     fn rung(&self, list: &mut List) -> List {
         self.rings.fetch_add(1, Ordering::Release);
@@ -77,9 +90,10 @@ impl Listener {
         Listener { bell: bell.clone(), heard: 0, listed: None }
     }
 
-    /// To be called before what the bell is rung for is looked at.
-    pub fn listen(&mut self) {
-        self.heard = self.bell.rings.load(Ordering::Acquire);
+    /// To be called before what the bell is rung for is looked at. True = it was rung since the last time, or before the first.
+    pub fn listen(&mut self) -> bool {
+        let rings = self.bell.rings.load(Ordering::Acquire);
+        std::mem::replace(&mut self.heard, rings) != rings
     }
 
     /// Ready = it was rung since [`Listener::listen`]; else the task is woken by the next ring.
@@ -173,6 +187,25 @@ mod tests {
         // A ring that nobody heard would leave one of them waiting for ever.
         waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
         assert!(!bell.is_awaited());
+    }
+
+    #[tokio::test]
+    async fn by_turns_all_are_woken() {
+        let (bell, number) = (Arc::new(Bell::default()), Arc::new(AtomicU64::new(0)));
+        let waiters: Vec<_> = (0..3 * TURN + 1)
+            .map(|_| {
+                let (bell, number) = (bell.clone(), number.clone());
+                tokio::spawn(async move { next(&mut Listener::new(&bell), &number, 0).await })
+            })
+            .collect();
+        while bell.list().wakers.len() != waiters.len() {
+            tokio::task::yield_now().await;
+        }
+        number.store(1, Ordering::Relaxed);
+        bell.ring_by_turns().await;
+        for waiter in waiters {
+            assert_eq!(waiter.await.unwrap(), 1);
+        }
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Connections of gRPC clients: so many may be open, and each is given back when it ends.
 
 use dataplane::counters::SharedCounter;
+use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_stream::{Stream, StreamExt};
@@ -14,6 +16,13 @@ use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
 
 /// Files that a node has open besides connections: the region, ports, the store, the log, links to its peers.
 const OTHER_FILES: u64 = 128;
+
+/// A connection on which nothing was sent or acknowledged for so long is asked whether its other end is there.
+const QUIET_MAX: Duration = Duration::from_secs(20);
+/// How often it is asked then.
+const ASK_INTERVAL: Duration = Duration::from_secs(5);
+/// A connection ends whose other end has not answered, or has not made room for what is to be sent, for so long.
+const SILENCE_MAX: Duration = Duration::from_secs(40);
 
 /// How many there are, and may be.
 #[derive(Debug)]
@@ -48,13 +57,21 @@ impl Connections {
     }
 
     /// Those that come, as long as there is a place for them. What is small is sent at once (`TCP_NODELAY`): an update must not
-    /// wait until the client has acknowledged the one before.
+    /// wait until the client has acknowledged the one before. The kernel looks whether the other end is there: pings of HTTP/2
+    /// would cost a look at a timer each time that a connection sends.
     pub fn incoming(self: Arc<Self>, listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
-        TcpIncoming::from(listener).with_nodelay(Some(true)).filter_map(move |accepted| {
+        let accepting = TcpIncoming::from(listener)
+            .with_nodelay(Some(true))
+            .with_keepalive(Some(QUIET_MAX))
+            .with_keepalive_interval(Some(ASK_INTERVAL));
+        accepting.filter_map(move |accepted| {
             let stream = match accepted {
                 Ok(stream) => stream,
                 Err(error) => return Some(Err(error)),
             };
+            if let Err(error) = sockopt::set_tcp_user_timeout(&stream, SILENCE_MAX.as_millis() as u32) {
+                tracing::warn!("a client that is gone may be noticed late: TCP_USER_TIMEOUT: {error}");
+            }
             let place = self.place();
             if place.is_none() {
                 self.refused.add(1);
@@ -141,7 +158,11 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        match pieces {
+            // What is small is in one piece, for which the kernel has a shorter way.
+            [piece] => Pin::new(&mut self.stream).poll_write(context, piece),
+            _ => Pin::new(&mut self.stream).poll_write_vectored(context, pieces),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -163,6 +184,8 @@ mod tests {
         let _first = TcpStream::connect(address).await.unwrap();
         let held = incoming.next().await.unwrap().unwrap();
         assert!(held.stream.nodelay().unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&held.stream).unwrap(), QUIET_MAX);
+        assert_eq!(sockopt::tcp_user_timeout(&held.stream).unwrap(), SILENCE_MAX.as_millis() as u32);
         let (mut second, mut byte) = (TcpStream::connect(address).await.unwrap(), [0]);
         tokio::select! {
             accepted = incoming.next() => panic!("there is no place: {accepted:?}"),

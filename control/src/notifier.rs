@@ -64,6 +64,6 @@ fn look(reader: &Reader<'_>, bell: &Bell, tail: &watch::Sender<u64>, end: &Atomi
 /// kernel for each.
 async fn pass_on(mut seen: watch::Receiver<u64>, bell: Arc<Bell>) {
     while seen.changed().await.is_ok() {
-        bell.ring();
+        bell.ring_by_turns().await;
     }
 }

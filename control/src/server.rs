@@ -175,7 +175,6 @@ pub async fn serve(
     let server = builder
         .layer(option_layer(traces.as_ref().map(Traces::layer)))
         .layer(AccessLayer(node.access.clone()))
-        .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .max_concurrent_streams(STREAMS_MAX)
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, shutdown);

@@ -171,7 +171,7 @@ impl Access {
         let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *clients, fresh.clone());
         drop(clients);
-        fresh.gone(&before).for_each(|client| client.revoke());
+        fresh.gone(&before).for_each(|client| client.standing.end());
     }
 }
 

@@ -12,7 +12,6 @@ use dataplane::cache::tick::Kind;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientsError {
@@ -40,9 +39,8 @@ pub struct Client {
     pub entitlement: Result<Entitlement, String>,
     /// It is the same however the client is changed.
     pub quota: Arc<ClientQuota>,
-    pub standing: Standing,
+    pub standing: Arc<Standing>,
     pub token: Option<TokenHash>,
-    revoke: watch::Sender<bool>,
 }
 
 impl ClientConfig {
@@ -87,11 +85,11 @@ impl Client {
     ) -> Client {
         let quota = quotas.of(&made_of.name, made_of.role);
         let token = made_of.token_sha256.as_ref().and_then(|hash| hash.parse().ok());
-        let (revoke, standing) = match before.get(&made_of.name) {
-            Some(old) if old.made_of == made_of => (old.revoke.clone(), old.standing.clone()),
-            _ => Standing::new(),
+        let standing = match before.get(&made_of.name) {
+            Some(old) if old.made_of == made_of => old.standing.clone(),
+            _ => Arc::default(),
         };
-        Client { made_of, history, entitlement, quota, standing, token, revoke }
+        Client { made_of, history, entitlement, quota, standing, token }
     }
 
     pub fn name(&self) -> &str {
@@ -100,11 +98,6 @@ impl Client {
 
     pub fn role(&self) -> Role {
         self.made_of.role
-    }
-
-    /// Ends what it has open.
-    pub fn revoke(&self) {
-        self.revoke.send_replace(true);
     }
 }
 

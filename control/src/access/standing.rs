@@ -1,53 +1,50 @@
 //! Whether a client is still who it was when it called: if not, what it has open ends, whatever it is.
 
 use super::Caller;
+use crate::bell::{Bell, Listener};
 use http_body::{Frame, SizeHint};
 use std::pin::Pin;
-use std::task::{Context, Poll};
-use tokio::sync::watch;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Bytes;
 use tonic::codegen::http::HeaderMap;
 
-/// True once the client was deleted, or its role, what it may see, or its token changed. Cheap to look at.
-#[derive(Clone, Debug)]
-pub struct Standing(watch::Receiver<bool>);
-
-impl Standing {
-    /// A standing, and what ends it.
-    pub fn new() -> (watch::Sender<bool>, Standing) {
-        let (sender, receiver) = watch::channel(false);
-        (sender, Standing(receiver))
-    }
-
-    /// Whether it was ended.
-    pub fn is_over(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Until it is ended; never, if nobody can end it any more.
-    async fn revoked(mut self) {
-        if self.0.wait_for(|revoked| *revoked).await.is_err() {
-            std::future::pending().await
-        }
-    }
+/// Whether a client is still who it was. Cheap to look at: each delivery does.
+#[derive(Debug, Default)]
+pub struct Standing {
+    is_over: AtomicBool,
+    /// Rung when it ends.
+    bell: Arc<Bell>,
 }
 
-type Revoked = Pin<Box<dyn Future<Output = ()> + Send>>;
+impl Standing {
+    /// Whether the client was deleted, or its role, what it may see, or its token changed.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
+    /// Ends it for good.
+    pub fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+}
 
 /// The answer of a method that streams, for as long as its client stands; then its end is PERMISSION_DENIED.
 pub struct Standings {
     /// `None` = it has ended.
     body: Option<Body>,
     caller: Caller,
-    /// Made by the first wait.
-    revoked: Option<Revoked>,
+    revoked: Listener,
 }
 
 impl Standings {
     pub fn new(body: Body, caller: Caller) -> Standings {
-        Standings { body: Some(body), caller, revoked: None }
+        let revoked = Listener::new(&caller.standing().bell);
+        Standings { body: Some(body), caller, revoked }
     }
 
     fn end(&mut self) -> Result<Frame<Bytes>, Status> {
@@ -75,17 +72,15 @@ impl http_body::Body for Standings {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        if this.caller.standing().is_over() {
-            return Poll::Ready(Some(this.end()));
-        }
-        if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
-            return Poll::Ready(frame);
-        }
-        let standing = this.caller.standing();
-        let revoked = this.revoked.get_or_insert_with(|| Box::pin(standing.clone().revoked()));
-        match revoked.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Some(this.end())),
-            Poll::Pending => Poll::Pending,
+        loop {
+            this.revoked.listen();
+            if this.caller.standing().is_over() {
+                return Poll::Ready(Some(this.end()));
+            }
+            if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) {
+                return Poll::Ready(frame);
+            }
+            ready!(this.revoked.poll_rung(context));
         }
     }
 

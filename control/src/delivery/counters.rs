@@ -52,7 +52,14 @@ impl Delivery {
     pub fn record(&self, client: &str, role: &str, published_ns: u64, now_ns: u64, updates: u64) {
         let mut clients = self.clients();
         self.published_to_delivered.record_between(published_ns, now_ns, updates);
-        clients.histogram_for(client, role, updates).record_between(published_ns, now_ns, updates);
+        let histogram = match clients.busiest.get_mut(client) {
+            Some(busy) => {
+                busy.updates += updates;
+                &busy.histogram
+            }
+            None => clients.histogram_of_other(client, role, updates),
+        };
+        histogram.record_between(published_ns, now_ns, updates);
     }
 
     /// Halves how busy clients were, so that it is a matter of the last minutes.
@@ -80,18 +87,14 @@ impl Delivery {
 }
 
 impl Clients {
-    /// The histogram in which a client's updates are to be counted.
-    fn histogram_for(&mut self, name: &str, role: &str, updates: u64) -> Arc<Histogram> {
-        if let Some(client) = self.busiest.get_mut(name) {
-            client.updates += updates;
-            return client.histogram.clone();
-        }
+    /// The histogram in which the updates of a client are to be counted that is not among the busiest so far.
+    fn histogram_of_other(&mut self, name: &str, role: &str, updates: u64) -> &Histogram {
         if self.busiest.len() == CLIENTS_MAX && !self.makes_room(name, updates) {
-            return self.role(role).clone();
+            return self.role(role);
         }
         let updates = self.candidates.remove(name).unwrap_or(updates);
         let client = Client { role: role.to_owned(), updates, histogram: Arc::default() };
-        self.busiest.entry(name.to_owned()).or_insert(client).histogram.clone()
+        &self.busiest.entry(name.to_owned()).or_insert(client).histogram
     }
 
     /// Counts a client that is not among the busiest; true = by now it is busier than the least of them, which is gone.

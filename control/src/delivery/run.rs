@@ -63,6 +63,7 @@ pub fn open(
         log,
         news,
         timer: None,
+        wait: None,
         was_full: false,
         waited_for_quota: false,
         unpaid: None,
@@ -88,6 +89,8 @@ pub struct Responses {
     news: Listener,
     /// Made by the first wait that has an end.
     timer: Option<Pin<Box<Sleep>>>,
+    /// `None` = there may be something to do.
+    wait: Option<Wait>,
     /// A response was full, and others did not have their turn since.
     was_full: bool,
     waited_for_quota: bool,
@@ -104,11 +107,17 @@ enum Turn {
     Send(Box<Response>),
     /// Others have their turn first.
     Again,
-    /// There is nothing to do before this time is over, or (if `is_prompt`) before the log grows.
-    Wait {
-        time: Duration,
-        is_prompt: bool,
-    },
+    /// There is nothing to do before the [`Wait`] is over.
+    Wait,
+}
+
+/// What is waited for: news, and what is said here.
+#[derive(Clone, Copy)]
+struct Wait {
+    /// Until the log grows.
+    is_prompt: bool,
+    /// For the timer.
+    is_timed: bool,
 }
 
 impl Stream for Responses {
@@ -123,19 +132,22 @@ impl Stream for Responses {
             return again(context);
         }
         loop {
-            // While other threads send what this one makes there may be no end of it: others are to have their turn.
-            let progress = ready!(coop::poll_proceed(context));
-            match self.turn(context) {
+            let turn = match self.follow_plans(context) {
+                Ok(()) => {
+                    ready!(self.poll_wait(context));
+                    // While other threads send what this one makes there may be no end of it: others are to have their turn.
+                    ready!(coop::poll_proceed(context)).made_progress();
+                    self.turn()
+                }
+                Err(status) => Err(status),
+            };
+            match turn {
                 Ok(Turn::Send(response)) => {
-                    progress.made_progress();
                     self.was_full = response.body_bytes() >= BODY_BYTES;
                     return Poll::Ready(Some(Ok(*response)));
                 }
                 Ok(Turn::Again) => return again(context),
-                Ok(Turn::Wait { time, is_prompt }) => {
-                    ready!(self.poll_wait(time, is_prompt, context));
-                    progress.made_progress();
-                }
+                Ok(Turn::Wait) => {}
                 Err(status) => {
                     self.has_ended = true;
                     return Poll::Ready(Some(Err(*status)));
@@ -151,14 +163,12 @@ fn again<T>(context: &Context<'_>) -> Poll<T> {
 }
 
 impl Responses {
-    fn turn(&mut self, context: &mut Context<'_>) -> Result<Turn, Box<Status>> {
+    fn turn(&mut self) -> Result<Turn, Box<Status>> {
         self.log.listen();
-        self.news.listen();
-        if *self.subscription.node.stopping.borrow() {
+        if self.news.listen() && *self.subscription.node.stopping.borrow() {
             let status = Status::unavailable("the node shuts down: subscribe again when it is back");
             return Err(status.into());
         }
-        self.follow_plans(context)?;
         self.stay()?;
         let now_ns = self.subscription.node.now_ns();
         if let Some(response) = self.unpaid.take() {
@@ -166,24 +176,51 @@ impl Responses {
         }
         if let Some(time) = self.quota_wait(now_ns) {
             self.waited_for_quota = true;
-            return Ok(Turn::Wait { time, is_prompt: false });
+            self.wait(time, false);
+            return Ok(Turn::Wait);
         }
         if std::mem::take(&mut self.waited_for_quota) {
             self.subscription.conflate(now_ns);
         }
         match self.subscription.step(now_ns) {
-            Step::Send(response) => self.charge(response, now_ns),
+            Step::Send(response) => {
+                let turn = self.charge(response, now_ns)?;
+                if let Turn::Send(_) = turn
+                    && let Step::Wait { until_ns, is_prompt } = self.subscription.after_response(now_ns)
+                {
+                    self.rest(until_ns, is_prompt, now_ns);
+                }
+                Ok(turn)
+            }
             Step::Again => Ok(Turn::Again),
             Step::End(status) => Err(status.into()),
             Step::Wait { until_ns, is_prompt } => {
-                let interval = self.subscription.plan().interval;
-                let time = Duration::from_nanos(until_ns.saturating_sub(now_ns));
-                Ok(match interval.is_zero() {
-                    true => Turn::Wait { time, is_prompt },
-                    false => Turn::Wait { time: time.min(interval), is_prompt: false },
-                })
+                self.rest(until_ns, is_prompt, now_ns);
+                Ok(Turn::Wait)
             }
         }
+    }
+
+    /// Waits for what the subscription waits for, or as long as the client wants to.
+    fn rest(&mut self, until_ns: u64, is_prompt: bool, now_ns: u64) {
+        let interval = self.subscription.plan().interval;
+        let time = Duration::from_nanos(until_ns.saturating_sub(now_ns));
+        match interval.is_zero() {
+            true => self.wait(time, is_prompt),
+            false => self.wait(time.min(interval), false),
+        }
+    }
+
+    fn wait(&mut self, time: Duration, is_prompt: bool) {
+        let can_be_cut = self.held.quota().policy() == Policy::Disconnect;
+        let time = if can_be_cut { time.min(CUT_INTERVAL) } else { time };
+        let is_timed = time < FOR_EVER;
+        if is_timed {
+            let until = Instant::now() + time;
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+            timer.as_mut().reset(until);
+        }
+        self.wait = Some(Wait { is_prompt, is_timed });
     }
 
     /// Ends it if the client is to be disconnected, whichever of its streams asked for too much.
@@ -214,7 +251,8 @@ impl Responses {
         match excess.retry_after {
             Some(time) if excess.policy == Policy::Conflate => {
                 self.unpaid = Some(response);
-                Ok(Turn::Wait { time, is_prompt: false })
+                self.wait(time, false);
+                Ok(Turn::Wait)
             }
             _ => Err(excess.status().into()),
         }
@@ -229,6 +267,7 @@ impl Responses {
                     let plan = narrowed(plan?, &self.allowed);
                     let now_ns = self.subscription.node.now_ns();
                     self.subscription.change(plan, now_ns);
+                    self.wait = None;
                 }
             }
         }
@@ -236,18 +275,15 @@ impl Responses {
     }
 
     /// Ready = there may be something to do.
-    fn poll_wait(&mut self, time: Duration, is_prompt: bool, context: &mut Context<'_>) -> Poll<()> {
-        if self.news.poll_rung(context).is_ready() || (is_prompt && self.log.poll_rung(context).is_ready()) {
-            return Poll::Ready(());
-        }
-        let can_be_cut = self.held.quota().policy() == Policy::Disconnect;
-        let time = if can_be_cut { time.min(CUT_INTERVAL) } else { time };
-        if time >= FOR_EVER {
+    fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(Wait { is_prompt, is_timed }) = self.wait else { return Poll::Ready(()) };
+        let is_over = self.news.poll_rung(context).is_ready()
+            || (is_prompt && self.log.poll_rung(context).is_ready())
+            || (is_timed && self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(context).is_ready()));
+        if !is_over {
             return Poll::Pending;
         }
-        let until = Instant::now() + time;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-        timer.as_mut().reset(until);
-        timer.as_mut().poll(context)
+        self.wait = None;
+        Poll::Ready(())
     }
 }

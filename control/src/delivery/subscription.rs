@@ -49,6 +49,8 @@ pub struct Subscription {
     pub(super) plan: Arc<Plan>,
     /// Of the plan.
     fingerprint: u64,
+    /// By the plan every row is delivered, and each of its ticks.
+    takes_all: bool,
     /// Where it is to go on, and until when that is waited for.
     resume: Option<(Place, u64)>,
     /// Of the region, when it began; `None` = it has not.
@@ -92,6 +94,10 @@ pub(super) fn row_number(instrument: u32, kind: u8) -> usize {
     instrument as usize * Kind::ROWS + usize::from(kind)
 }
 
+fn takes_all(plan: &Plan) -> bool {
+    plan.is_everything() && plan.mode != DeliveryMode::TradeSafe
+}
+
 impl Subscription {
     pub fn new(node: Arc<Node>, client: Client, plan: Arc<Plan>, resume: Option<Place>) -> Subscription {
         Subscription {
@@ -99,6 +105,7 @@ impl Subscription {
             node,
             client,
             fingerprint: plan.fingerprint(),
+            takes_all: takes_all(&plan),
             resume: resume.map(|place| (place, 0)),
             generation: None,
             members: Bits::default(),
@@ -137,6 +144,7 @@ impl Subscription {
             _ => Notice::Changed,
         };
         self.fingerprint = self.plan.fingerprint();
+        self.takes_all = takes_all(&self.plan);
         self.ahead.plan_changed();
         // What the plan before held back is told before anything else.
         self.tell_at_ns = 0;
@@ -351,11 +359,8 @@ impl Subscription {
     fn take(&mut self, chunk: &Chunk, now_ns: u64, response: &mut Response) {
         let from = self.cursor.position();
         self.cursor = Cursor::at(chunk.upto());
-        let takes_all = from == chunk.from
-            && !chunk.has_definitions
-            && self.plan.is_everything()
-            && self.plan.mode != DeliveryMode::TradeSafe;
-        if takes_all && self.ahead.is_behind(from) {
+        let is_whole = self.takes_all && from == chunk.from && !chunk.has_definitions;
+        if is_whole && self.ahead.is_behind(from) {
             response.push(chunk.bytes().clone());
             response.updates += chunk.updates;
             response.first.get_or_insert(from);
@@ -392,6 +397,15 @@ impl Subscription {
             }
         }
         response.push(chunk.bytes().slice(run));
+    }
+
+    /// What is to be done once a response was sent, as far as that is known without another look at the log.
+    pub fn after_response(&self, now_ns: u64) -> Step {
+        let has_more = self.telling.is_some() || self.is_event_owed;
+        match self.plan.is_paused || has_more || !self.is_of_this_generation() {
+            true => Step::Again,
+            false => self.rest(now_ns),
+        }
     }
 
     fn rest(&self, now_ns: u64) -> Step {

@@ -294,7 +294,11 @@ pub struct HeldSubscription {
 impl HeldSubscription {
     /// The stream has so many instruments now, in place of as many as before. If they are too many it has as many as before; having
     /// fewer always passes.
+    #[inline]
     pub fn set_instruments(&mut self, count: u64) -> Result<(), Excess> {
+        if count == self.instruments {
+            return Ok(());
+        }
         match count.checked_sub(self.instruments) {
             Some(more) if !self.quota.rest.instruments.take(more) => {
                 return Err(self.quota.excess(Meter::Instruments, None));
