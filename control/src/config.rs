@@ -11,6 +11,8 @@ use crate::protocol::Protocol;
 use crate::quota::RoleLimits;
 use dataplane::feed::ArbiterConfig;
 use dataplane::limits::{BURST_MAX, FEEDS_MAX, FRAME_BYTES_MAX};
+use dataplane::time::NS_PER_MS;
+use dataplane::times::{FeedTimes, WorkerTimes};
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
@@ -288,6 +290,23 @@ impl Config {
     /// Whether the cache is only ever filled by another node: then no port is opened.
     pub fn is_copy(&self) -> bool {
         self.replica.as_ref().is_some_and(|replica| replica.listen.is_none())
+    }
+
+    /// What the worker judges by, and may do otherwise while it runs.
+    pub fn times(&self) -> WorkerTimes {
+        let feeds =
+            self.feeds.iter().map(FeedConfig::arbiter).map(
+                |ArbiterConfig { gap_timeout_ns, silence_ns, .. }| FeedTimes { gap_timeout_ns, silence_ns },
+            );
+        WorkerTimes { valid_for_ns: self.worker.valid_for_ms * NS_PER_MS, feeds: feeds.collect() }
+    }
+
+    /// The keys of [`Config::times`].
+    pub fn times_keys(&self) -> impl Iterator<Item = String> {
+        let of_feed = |feed: &FeedConfig| {
+            ["gap_timeout_us", "silence_ms"].map(|key| format!("feeds.{}.{key}", feed.name))
+        };
+        std::iter::once("worker.valid_for_ms".to_owned()).chain(self.feeds.iter().flat_map(of_feed))
     }
 
     /// The index of the port of that name.

@@ -147,6 +147,13 @@ impl Node {
             judging.stalls.limit_ns.set(config.worker.stall_us * 1_000);
             Ok(())
         });
+        for key in config.times_keys() {
+            let judging = telemetry.clone();
+            settings.on_change(key, move |config| {
+                judging.times.set(config.times());
+                Ok(())
+            });
+        }
         follow_quotas(&mut ledger, quotas.clone(), access.clone(), news_bell.clone())?;
         let subscriptions = Subscriptions::open(config.clone(), &mut ledger)?;
         #[cfg(feature = "etcd")]

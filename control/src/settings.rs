@@ -41,7 +41,7 @@ pub enum SettingsError {
     #[error("{path}: {cause}: the node must be able to write it and its folder", path = path.display())]
     Write { path: PathBuf, cause: std::io::Error },
     #[error("{key}: {message}")]
-    Refused { key: &'static str, message: String },
+    Refused { key: String, message: String },
     /// Whoever keeps the record of the change says why it can't.
     #[error("{0}")]
     Unrecorded(String),
@@ -51,7 +51,7 @@ type Take = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
 
 /// Who takes changes of a key, and of all below it.
 struct Live {
-    key: &'static str,
+    key: String,
     take: Take,
 }
 
@@ -80,10 +80,10 @@ impl Settings {
     /// From now on `key` can change, and so can what is below it: `take` makes it so, or refuses and changes nothing.
     pub fn on_change(
         &mut self,
-        key: &'static str,
+        key: impl Into<String>,
         take: impl Fn(&Config) -> Result<(), String> + Send + Sync + 'static,
     ) {
-        self.live.push(Live { key, take: Box::new(take) });
+        self.live.push(Live { key: key.into(), take: Box::new(take) });
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
@@ -101,8 +101,8 @@ impl Settings {
     }
 
     /// The keys that can change while the node runs.
-    pub fn live_keys(&self) -> Vec<&'static str> {
-        self.live.iter().map(|live| live.key).collect()
+    pub fn live_keys(&self) -> Vec<String> {
+        self.live.iter().map(|live| live.key.clone()).collect()
     }
 
     /// What would change.
@@ -164,11 +164,12 @@ impl Settings {
         if !fixed.is_empty() {
             return Err(SettingsError::NotLive { keys: fixed.join(", ") });
         }
-        let touched = |live: &&Live| differences.iter().any(|one| is_below(&one.key, live.key));
+        let touched = |live: &&Live| differences.iter().any(|one| is_below(&one.key, &live.key));
         let mut taken = Vec::new();
         let take_all = || {
             for live in self.live.iter().filter(touched) {
-                (live.take)(&config).map_err(|message| SettingsError::Refused { key: live.key, message })?;
+                (live.take)(&config)
+                    .map_err(|message| SettingsError::Refused { key: live.key.clone(), message })?;
                 taken.push(live);
             }
             keep(&differences, now + 1)
@@ -191,7 +192,7 @@ impl Settings {
         let mut differences = Vec::new();
         compare("", Some(&value(from)), Some(&value(to)), &mut differences);
         for one in &mut differences {
-            one.is_live = self.live.iter().any(|live| is_below(&one.key, live.key));
+            one.is_live = self.live.iter().any(|live| is_below(&one.key, &live.key));
         }
         differences
     }

@@ -9,7 +9,6 @@ use crossbeam_queue::ArrayQueue;
 use dataplane::cache::reader::Reader;
 use dataplane::cache::writer::Writer;
 use dataplane::feed::Transferred;
-use dataplane::time::NS_PER_MS;
 use dataplane::worker::{FeedSetup, LineSetup, PortSetup, Worker};
 use drivers::clock::SystemClock;
 use drivers::cpu::{Cpu, pin_to_core};
@@ -50,7 +49,7 @@ pub fn make_worker(
                 .expect("the configuration was checked"),
         }
     });
-    let valid_for_ns = config.worker.valid_for_ms * NS_PER_MS;
+    let valid_for_ns = config.times().valid_for_ns;
     let worker = Worker::new(ports, feeds.collect(), writer, SystemClock, valid_for_ns)?;
     worker.telemetry().stalls.limit_ns.set(config.worker.stall_us * 1_000);
     let advised: usize = worker.memory().map(advise_hugepages).sum();

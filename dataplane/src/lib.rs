@@ -20,5 +20,6 @@ pub mod stall;
 pub mod sync;
 pub mod telemetry;
 pub mod time;
+pub mod times;
 pub mod wire;
 pub mod worker;

@@ -8,6 +8,7 @@ use crate::histogram::Histogram;
 use crate::host::HostCounters;
 use crate::port::PortCounters;
 use crate::stall::Stalls;
+use crate::times::Times;
 use crate::wire::datagram::Reject;
 
 /// One worker's counters and latencies. Stamps are taken once a burst and weighted by its ticks.
@@ -18,6 +19,8 @@ pub struct Telemetry {
     pub ports: Vec<PortTelemetry>,
     pub worker: WorkerCounters,
     pub stalls: Stalls,
+    /// Not counted, but heard: what the worker is to judge by.
+    pub times: Times,
 }
 
 /// What a feed counted, and how long its ticks took; the worker's latencies are the sum of its feeds'.

@@ -103,6 +103,8 @@ pub struct Worker<'m, P, C, F: Prefetch> {
     clock: C,
     /// For how long the region may be believed after each round.
     valid_for_ns: u64,
+    /// Which of the times that may change are in force.
+    times_seen: u64,
     /// No row is believed past this time, whatever the worker does: the lease of a primary.
     lease_until_ns: Arc<AtomicU64>,
     telemetry: Arc<Telemetry>,
@@ -172,6 +174,7 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
             cycled_ns: clock.monotonic_ns(),
             clock,
             valid_for_ns,
+            times_seen: 0,
             lease_until_ns: Arc::new(AtomicU64::new(u64::MAX)),
             telemetry,
             measures: true,
@@ -224,11 +227,25 @@ impl<'m, P: Port, C: Clock, F: Prefetch> Worker<'m, P, C, F> {
             }
         }
         let now_ns = self.clock.monotonic_ns();
+        if self.telemetry.times.have_changed(self.times_seen) {
+            self.take_times();
+        }
         self.poll_timers(now_ns);
         let leased_ns = self.lease_until_ns.load(Ordering::Acquire).saturating_sub(now_ns);
         self.writer.keep_alive(now_ns, self.valid_for_ns.min(leased_ns));
         self.count_cycle(now_ns, frames, busiest);
         frames
+    }
+
+    #[cold]
+    fn take_times(&mut self) {
+        let Worker { telemetry, feeds, valid_for_ns, writer, .. } = self;
+        self.times_seen = telemetry.times.take(self.times_seen, |times| {
+            *valid_for_ns = times.valid_for_ns;
+            // What was promised before may be longer.
+            writer.renew_now();
+            feeds.iter_mut().zip(&times.feeds).for_each(|(feed, times)| feed.set_times(*times));
+        });
     }
 
     /// The hot path: from a port's burst to ticks that can be read.

@@ -16,6 +16,7 @@ use dataplane::sim::exchange::{Config, Exchange};
 use dataplane::sim::memory_port::MemoryPort;
 use dataplane::sim::packetizer::Moldudp64Packetizer;
 use dataplane::time::Clock;
+use dataplane::times::{FeedTimes, WorkerTimes};
 use dataplane::wire::datagram::Datagram;
 use dataplane::worker::{FeedSetup, LineSetup, PortSetup, Worker, WorkerError};
 use oracle::compare;
@@ -250,6 +251,38 @@ fn each_feed_has_its_own_latencies_and_each_update_is_measured_once() {
         let stamped = measured(&feed.exchange_to_received);
         assert!(stamped > 0 && stamped <= ticks, "{stamped} of {ticks}");
     }
+}
+
+#[test]
+fn a_worker_judges_by_other_times_from_its_next_round_on() {
+    let config = Config { seed: 10, instruments: 5, ..Config::default() };
+    let midnight_ns = config.midnight_unix_ns;
+    let mut recording = record(config, 2_000, 4);
+    // It is not at its end.
+    recording.packets.pop();
+    let cells = cells(&LAYOUT);
+    let writer = Writer::format(&cells, LAYOUT, 1).unwrap();
+    let clock = SimClock::new(STARTED_NS);
+    clock.advance(1);
+    let ports = vec![setup(port(Medium::Udp, 0, &recording.packets), None)];
+    let lines = vec![LineSetup { port: 0, destination: LINES[0], source: None }];
+    let feeds = vec![feed(midnight_ns, lines)];
+    let mut worker = Worker::<_, _, NoPrefetch>::new(ports, feeds, writer, &clock, HOUR_NS).unwrap();
+    while !worker.is_exhausted() {
+        worker.do_work();
+    }
+    let reader = Reader::open(&cells).unwrap();
+    assert_eq!(reader.valid_until_ns(), clock_ns(&clock) + HOUR_NS);
+    assert_eq!(reader.feed(0).condition, Condition::Live);
+    clock.advance(2_000);
+    worker.do_work();
+    assert_eq!(reader.feed(0).condition, Condition::Live);
+    let times = FeedTimes { gap_timeout_ns: 1_000, silence_ns: 1_000 };
+    worker.telemetry().times.set(WorkerTimes { valid_for_ns: 5_000, feeds: vec![times] });
+    worker.do_work();
+    // A promise that was given for longer is taken back.
+    assert_eq!(reader.valid_until_ns(), clock_ns(&clock) + 5_000);
+    assert_eq!(reader.feed(0).condition, Condition::Stale);
 }
 
 #[test]

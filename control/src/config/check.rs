@@ -163,10 +163,8 @@ impl FeedConfig {
     fn check(&self, config: &Config) -> Result<(), String> {
         let name = &self.name;
         check_unique("line", self.lines.iter().map(|line| line.name.as_str()))?;
-        for time in [self.gap_timeout_us, self.silence_ms] {
-            if time > 3_600_000_000 {
-                return Err(format!("feed `{name}`: gap_timeout_us and silence_ms must be below an hour"));
-            }
+        if self.gap_timeout_us > 3_600_000_000 || self.silence_ms > 3_600_000 {
+            return Err(format!("feed `{name}`: gap_timeout_us and silence_ms must be at most an hour"));
         }
         self.arbiter().check().map_err(|error| {
             let text = error.to_string().replace("slot_bytes", "held_packet_bytes");

@@ -50,7 +50,7 @@ impl Service for Admin {
         Ok(Response::new(GetConfigResponse {
             toml: settings::text(&config),
             file: settings.file().map(|file| file.display().to_string()).unwrap_or_default(),
-            live_keys: settings.live_keys().into_iter().map(str::to_owned).collect(),
+            live_keys: settings.live_keys(),
             revision,
         }))
     }

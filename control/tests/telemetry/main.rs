@@ -5,3 +5,4 @@ mod objectives;
 mod process;
 mod rig;
 mod stalls;
+mod times;

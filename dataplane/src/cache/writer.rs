@@ -144,6 +144,13 @@ impl<'m> Writer<'m> {
         }
     }
 
+    /// The next [`Writer::keep_alive`] holds, whatever the one before it said.
+    pub fn renew_now(&mut self) {
+        if self.renew_at_ns != u64::MAX {
+            self.renew_at_ns = 0;
+        }
+    }
+
     /// Makes every row stale at once: the orderly end.
     pub fn retire(&mut self) {
         self.region.valid_until_ns().store(0, Ordering::Release);

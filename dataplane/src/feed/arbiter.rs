@@ -28,6 +28,7 @@ use super::transport::{Packet, SESSION_BYTES, Transport};
 use super::window::{Held, Hold, Window};
 use crate::cache::tick::Condition;
 use crate::limits::LINES_MAX;
+use crate::times::FeedTimes;
 
 /// One feed's arbitration.
 #[derive(Debug)]
@@ -187,6 +188,13 @@ impl<T: Transport> Arbiter<T> {
         if now_ns >= self.due_ns {
             self.poll_due(now_ns, sink);
         }
+    }
+
+    /// Holes and lines are judged by these from the next [`Arbiter::poll`] on; neither is 0.
+    pub fn set_times(&mut self, FeedTimes { gap_timeout_ns, silence_ns }: FeedTimes) {
+        self.config = ArbiterConfig { gap_timeout_ns, silence_ns, ..self.config };
+        debug_assert_eq!(self.config.check(), Ok(()), "whoever sets them has checked them");
+        self.due_ns = 0;
     }
 
     /// Nothing will come any more (the end of a recording): what is missing is given up, and a stray packet that nothing

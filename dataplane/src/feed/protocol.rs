@@ -15,6 +15,7 @@ use crate::cache::reader::Reader;
 use crate::cache::writer::Writer;
 use crate::hint::Prefetch;
 use crate::telemetry::FeedTelemetry;
+use crate::times::FeedTimes;
 
 /// What a feed speaks, with the sizes that its decoder is made with.
 pub enum Protocol {
@@ -118,6 +119,11 @@ impl<F: Prefetch> Feed<F> {
             feed.decoder.poll(now_ns, writer);
             feed.arbiter.poll(now_ns, &mut Deliverer { decoder: &mut feed.decoder, writer });
         });
+    }
+
+    /// They hold from the next [`Feed::poll`] on.
+    pub fn set_times(&mut self, times: FeedTimes) {
+        each!(self, feed => feed.arbiter.set_times(times));
     }
 
     /// Whether a group's region already has what is yet to come here, if `own` is the region that the feed is published in.

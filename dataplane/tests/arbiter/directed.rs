@@ -2,8 +2,11 @@
 
 use dataplane::cache::tick::Condition;
 use dataplane::feed::{ArbiterConfig, ConfigError};
+use dataplane::times::FeedTimes;
 
 use crate::exchange::*;
+
+const TIMES: FeedTimes = FeedTimes { gap_timeout_ns: CONFIG.gap_timeout_ns, silence_ns: CONFIG.silence_ns };
 
 #[test]
 fn first_line_wins_and_the_other_is_a_duplicate() {
@@ -220,6 +223,30 @@ fn silence_of_every_line_is_staleness_and_any_packet_ends_it() {
     assert_eq!(desk.take(), [condition(Condition::Degraded), Out::Message(3)]);
     desk.send(A, 3, 1);
     assert_eq!(desk.take(), [condition(Condition::Live)]);
+}
+
+#[test]
+fn other_times_hold_at_once_for_what_is_under_way() {
+    let mut desk = Desk::started();
+    let FeedTimes { gap_timeout_ns, silence_ns } = TIMES;
+    // Longer: what would have been stale by the old one is not.
+    desk.arbiter.set_times(FeedTimes { gap_timeout_ns, silence_ns: 10 * silence_ns });
+    desk.wait(2 * silence_ns);
+    assert_eq!(desk.take(), []);
+    desk.arbiter.set_times(TIMES);
+    desk.wait(0);
+    assert_eq!(desk.take(), [condition(Condition::Stale)]);
+    desk.send(A, 3, 1);
+    desk.send(B, 3, 1);
+    desk.take();
+    // A hole that is waited for.
+    desk.arbiter.set_times(FeedTimes { gap_timeout_ns: 10 * gap_timeout_ns, silence_ns });
+    desk.send(A, 5, 1);
+    desk.wait(2 * gap_timeout_ns);
+    assert_eq!(desk.take(), []);
+    desk.arbiter.set_times(TIMES);
+    desk.wait(0);
+    assert_eq!(desk.take(), [vec![gap(4, 5)], messages(5, 6)].concat());
 }
 
 #[test]
