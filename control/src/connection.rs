@@ -1,7 +1,6 @@
 //! Connections of gRPC clients: so many may be open, and each is given back when it ends.
 
 use dataplane::counters::SharedCounter;
-use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,12 +16,8 @@ use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
 /// Files that a node has open besides connections: the region, ports, the store, the log, links to its peers.
 const OTHER_FILES: u64 = 128;
 
-/// A connection on which nothing was sent or acknowledged for so long is asked whether its other end is there.
+/// The kernel looks after so long whether the other end is there, also of connections that never spoke HTTP/2.
 const QUIET_MAX: Duration = Duration::from_secs(20);
-/// How often it is asked then.
-const ASK_INTERVAL: Duration = Duration::from_secs(5);
-/// A connection ends whose other end has not answered, or has not made room for what is to be sent, for so long.
-const SILENCE_MAX: Duration = Duration::from_secs(40);
 
 /// How many there are, and may be.
 #[derive(Debug)]
@@ -57,21 +52,14 @@ impl Connections {
     }
 
     /// Those that come, as long as there is a place for them. What is small is sent at once (`TCP_NODELAY`): an update must not
-    /// wait until the client has acknowledged the one before. The kernel looks whether the other end is there: pings of HTTP/2
-    /// would cost a look at a timer each time that a connection sends.
+    /// wait until the client has acknowledged the one before.
     pub fn incoming(self: Arc<Self>, listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
-        let accepting = TcpIncoming::from(listener)
-            .with_nodelay(Some(true))
-            .with_keepalive(Some(QUIET_MAX))
-            .with_keepalive_interval(Some(ASK_INTERVAL));
+        let accepting = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(QUIET_MAX));
         accepting.filter_map(move |accepted| {
             let stream = match accepted {
                 Ok(stream) => stream,
                 Err(error) => return Some(Err(error)),
             };
-            if let Err(error) = sockopt::set_tcp_user_timeout(&stream, SILENCE_MAX.as_millis() as u32) {
-                tracing::warn!("a client that is gone may be noticed late: TCP_USER_TIMEOUT: {error}");
-            }
             let place = self.place();
             if place.is_none() {
                 self.refused.add(1);
@@ -184,8 +172,7 @@ mod tests {
         let _first = TcpStream::connect(address).await.unwrap();
         let held = incoming.next().await.unwrap().unwrap();
         assert!(held.stream.nodelay().unwrap());
-        assert_eq!(sockopt::tcp_keepidle(&held.stream).unwrap(), QUIET_MAX);
-        assert_eq!(sockopt::tcp_user_timeout(&held.stream).unwrap(), SILENCE_MAX.as_millis() as u32);
+        assert_eq!(rustix::net::sockopt::tcp_keepidle(&held.stream).unwrap(), QUIET_MAX);
         let (mut second, mut byte) = (TcpStream::connect(address).await.unwrap(), [0]);
         tokio::select! {
             accepted = incoming.next() => panic!("there is no place: {accepted:?}"),
