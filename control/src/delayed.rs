@@ -10,7 +10,7 @@ use dataplane::time::Clock;
 use drivers::clock::SystemClock;
 use drivers::region::{RegionError, RegionMapping};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -49,12 +49,9 @@ struct View {
 }
 
 impl Delays {
-    /// The node as it was `delay` ago. It is made at the first call, and is not complete before a delay has passed
-    /// unless the node has only just begun.
+    /// The node as it was `delay` ago. It is made at the first call, which takes as long as its memory does, and is not complete
+    /// before a delay has passed unless the node has only just begun.
     pub fn view(&self, node: &Arc<Node>, delay: Duration) -> Result<Arc<Node>, DelayError> {
-        if delay.is_zero() {
-            return Ok(node.clone());
-        }
         let mut views = self.views.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let known = views.iter().position(|view| view.delay == delay);
         let index = match known {
@@ -65,21 +62,27 @@ impl Delays {
                 views.len() - 1
             }
         };
-        let view = &views[index];
-        match view.is_complete.load(Ordering::Acquire) {
-            true => Ok(view.node.clone()),
-            false => Err(DelayError::NotYet { delay_ms: delay.as_millis() }),
-        }
+        views[index].node()
+    }
+
+    /// The same at once; `None` = it is still to be made, or is being made.
+    pub fn known(&self, delay: Duration) -> Option<Result<Arc<Node>, DelayError>> {
+        self.views()?.iter().find(|view| view.delay == delay).map(View::node)
     }
 
     /// Does it with each view; with none, if one is being made: that takes as long as its memory does.
     pub fn each(&self, what: impl Fn(&Node)) {
-        let views = match self.views.try_lock() {
-            Ok(views) => views,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
-        views.iter().for_each(|view| what(&view.node));
+        let views = self.views();
+        views.iter().flat_map(|views| views.iter()).for_each(|view| what(&view.node));
+    }
+
+    /// `None` = one is being made.
+    fn views(&self) -> Option<MutexGuard<'_, Vec<View>>> {
+        match self.views.try_lock() {
+            Ok(views) => Some(views),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 
@@ -95,6 +98,13 @@ impl Drop for Delays {
 }
 
 impl View {
+    fn node(&self) -> Result<Arc<Node>, DelayError> {
+        match self.is_complete.load(Ordering::Acquire) {
+            true => Ok(self.node.clone()),
+            false => Err(DelayError::NotYet { delay_ms: self.delay.as_millis() }),
+        }
+    }
+
     fn start(node: &Arc<Node>, delay: Duration, end: Arc<AtomicBool>) -> Result<View, DelayError> {
         let bad = |cause| DelayError::Region { delay_ms: delay.as_millis(), cause };
         let mut mapping =

@@ -52,6 +52,8 @@ pub struct Node {
     /// What changed in it, for those who pass over it.
     pub summaries: Summaries,
     delays: Delays,
+    /// One of them is made at a time.
+    delaying: tokio::sync::Mutex<()>,
     /// Whether somebody vouched for the cache, and the node was to end, and the cache's generation, when that was last looked at.
     watched: Mutex<(bool, bool, u64)>,
 }
@@ -68,7 +70,7 @@ pub struct Shared {
     /// True once the node is to end.
     pub stopping: watch::Receiver<bool>,
     /// Rung when what is not in the log concerns who waits for it: nobody vouches for the cache any more, or does again, the cache
-    /// began anew, the node is to end, limits are others.
+    /// began anew, the node is to end, limits are others, a client is not who it was any more.
     pub news_bell: Arc<Bell>,
     pub group: GroupAccess,
     pub quotas: Arc<Quotas>,
@@ -119,7 +121,6 @@ impl Node {
         let limited = delivery.clone();
         settings.on_change("grpc.subscriptions_max", move |config| {
             limited.subscriptions_max.store(config.grpc.subscriptions_max, Ordering::Relaxed);
-            Ok(())
         });
         let quotas = Arc::new(Quotas::new(config.quota.clone()));
         let news_bell = Arc::new(Bell::default());
@@ -127,31 +128,27 @@ impl Node {
         settings.on_change("quota", move |config| {
             limiting.set_defaults(config.quota.clone(), SystemClock.monotonic_ns());
             telling.ring();
-            Ok(())
         });
         let mut ledger = Ledger::new(store, &config.node)?;
-        let access = Access::open(&config, &mut ledger, quotas.clone())?;
+        let access = Access::open(&config, &mut ledger, quotas.clone(), news_bell.clone())?;
         let admitting = access.clone();
         settings
-            .on_change("clients", move |config| admitting.reload(config).map_err(|error| error.to_string()));
+            .on_trial("clients", move |config| admitting.reload(config).map_err(|error| error.to_string()));
         let connections = Arc::new(Connections::new(config.grpc.connections_max));
         let admitting = connections.clone();
         settings.on_change("grpc.connections_max", move |config| {
             admitting.set_max(config.grpc.connections_max);
-            Ok(())
         });
         let judging = telemetry.clone();
         // Whoever takes records out looks at it each time.
-        settings.on_change("store.audit_records_max", |_| Ok(()));
+        settings.on_change("store.audit_records_max", |_| ());
         settings.on_change("worker.stall_us", move |config| {
             judging.stalls.limit_ns.set(config.worker.stall_us * 1_000);
-            Ok(())
         });
         for key in config.times_keys() {
             let judging = telemetry.clone();
             settings.on_change(key, move |config| {
                 judging.times.set(config.times());
-                Ok(())
             });
         }
         follow_quotas(&mut ledger, quotas.clone(), access.clone(), news_bell.clone())?;
@@ -164,7 +161,6 @@ impl Node {
         let judging = objectives.clone();
         settings.on_change("objectives", move |config| {
             judging.change(&config.objectives);
-            Ok(())
         });
         let shared = Shared {
             config,
@@ -197,6 +193,7 @@ impl Node {
             chunks: Chunks::default(),
             summaries: Summaries::default(),
             delays: Delays::default(),
+            delaying: tokio::sync::Mutex::default(),
             watched: Mutex::default(),
         }
     }
@@ -221,8 +218,21 @@ impl Node {
     }
 
     /// The node as it was `delay` ago.
-    pub fn as_it_was(self: &Arc<Self>, delay: Duration) -> Result<Arc<Node>, DelayError> {
-        self.delays.view(self, delay)
+    pub async fn as_it_was(self: &Arc<Self>, delay: Duration) -> Result<Arc<Node>, DelayError> {
+        if delay.is_zero() {
+            return Ok(self.clone());
+        }
+        if let Some(known) = self.delays.known(delay) {
+            return known;
+        }
+        let _one = self.delaying.lock().await;
+        if let Some(known) = self.delays.known(delay) {
+            return known;
+        }
+        // All of a region's memory is touched when it is made: what this thread serves is not to wait for that.
+        let node = self.clone();
+        let made = tokio::task::spawn_blocking(move || node.delays.view(&node, delay));
+        made.await.map_err(std::io::Error::from)?
     }
 
     /// `CLOCK_MONOTONIC`, by which rows are judged.

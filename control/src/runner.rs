@@ -119,7 +119,7 @@ pub fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
     let runtime = server::runtime(&config)?;
     let config = Arc::new(config);
     let mut settings = Settings::new(config.clone(), args.config.clone());
-    settings.on_change("log", move |config| log.set(&config.log));
+    settings.on_trial("log", move |config| log.set(&config.log));
     runtime.block_on(serve(&config, settings, stop))
 }
 

@@ -1,8 +1,8 @@
 //! The configuration while the node runs: what it is, and what of it can change without a restart.
 //!
-//! Whoever can take a change at once says so by [`Settings::on_change`]. A new configuration is taken as a whole or not at
-//! all: it is checked as at the start, each key that differs must be one that somebody takes, and if one of them refuses,
-//! those before it get the old one back.
+//! Whoever can take a change at once says so by [`Settings::on_change`], or if it may refuse, by [`Settings::on_trial`]. A new
+//! configuration is taken as a whole or not at all: it is checked as at the start, each key that differs must be one that somebody
+//! takes, and if one of them refuses, or it can't be kept, those that have taken it get the old one back. Who can't refuse takes it last.
 
 use crate::config::{Config, ConfigError};
 use std::io::Write;
@@ -47,12 +47,24 @@ pub enum SettingsError {
     Unrecorded(String),
 }
 
-type Take = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
+type Surely = Box<dyn Fn(&Config) + Send + Sync>;
+type OnTrial = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
+
+enum Take {
+    Surely(Surely),
+    OnTrial(OnTrial),
+}
 
 /// Who takes changes of a key, and of all below it.
 struct Live {
     key: String,
     take: Take,
+}
+
+impl Live {
+    fn is_touched(&self, differences: &[Difference]) -> bool {
+        differences.iter().any(|one| is_below(&one.key, &self.key))
+    }
 }
 
 /// What runs now.
@@ -77,13 +89,18 @@ impl Settings {
         Settings { running, changing: Mutex::default(), file, live: Vec::new() }
     }
 
-    /// From now on `key` can change, and so can what is below it: `take` makes it so, or refuses and changes nothing.
-    pub fn on_change(
+    /// From now on `key` can change, and so can what is below it: `take` makes it so, once the change is kept.
+    pub fn on_change(&mut self, key: impl Into<String>, take: impl Fn(&Config) + Send + Sync + 'static) {
+        self.live.push(Live { key: key.into(), take: Take::Surely(Box::new(take)) });
+    }
+
+    /// The same, but `take` may refuse, and changes nothing then; if the change can't be kept, it is given what was before.
+    pub fn on_trial(
         &mut self,
         key: impl Into<String>,
         take: impl Fn(&Config) -> Result<(), String> + Send + Sync + 'static,
     ) {
-        self.live.push(Live { key: key.into(), take: Box::new(take) });
+        self.live.push(Live { key: key.into(), take: Take::OnTrial(Box::new(take)) });
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
@@ -164,23 +181,28 @@ impl Settings {
         if !fixed.is_empty() {
             return Err(SettingsError::NotLive { keys: fixed.join(", ") });
         }
-        let touched = |live: &&Live| differences.iter().any(|one| is_below(&one.key, &live.key));
+        let touched = || self.live.iter().filter(|live| live.is_touched(&differences));
         let mut taken = Vec::new();
         let take_all = || {
-            for live in self.live.iter().filter(touched) {
-                (live.take)(&config)
-                    .map_err(|message| SettingsError::Refused { key: live.key.clone(), message })?;
-                taken.push(live);
+            for live in touched() {
+                let Take::OnTrial(take) = &live.take else { continue };
+                take(&config).map_err(|message| SettingsError::Refused { key: live.key.clone(), message })?;
+                taken.push((&live.key, take));
             }
             keep(&differences, now + 1)
         };
         if let Err(error) = take_all() {
-            for live in taken {
-                if let Err(message) = (live.take)(&before) {
-                    tracing::error!("{}: what was before is not taken back: {message}", live.key);
+            for (key, take) in taken {
+                if let Err(message) = take(&before) {
+                    tracing::error!("{key}: what was before is not taken back: {message}");
                 }
             }
             return Err(error);
+        }
+        for live in touched() {
+            if let Take::Surely(take) = &live.take {
+                take(&config);
+            }
         }
         if !differences.is_empty() {
             *self.running() = Running { config: Arc::new(config), revision: now + 1 };
@@ -233,6 +255,17 @@ fn compare(key: &str, from: Option<&Value>, to: Option<&Value>, differences: &mu
         let text = |value: Option<&Value>| value.map(Value::to_string);
         differences.push(Difference { key: key.to_owned(), from: text(from), to: text(to), is_live: false });
         return;
+    }
+    let names_in = |all: &[(String, Value)], others: &[(String, Value)]| -> Vec<String> {
+        let names = all.iter().map(|(name, _)| name.clone());
+        names.filter(|name| others.iter().any(|(other, _)| other == name)).collect()
+    };
+    let (names_before, names_after) = (names_in(&before, &after), names_in(&after, &before));
+    if names_before != names_after {
+        // What is called by its place in a list would be another one.
+        let order = |names: Vec<String>| Some(format!("in the order {}", names.join(", ")));
+        let (from, to) = (order(names_before), order(names_after));
+        differences.push(Difference { key: key.to_owned(), from, to, is_live: false });
     }
     let find = |all: &[(String, Value)], name: &str| {
         all.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone())
@@ -287,6 +320,7 @@ mod tests {
     struct Desk {
         settings: Settings,
         taken: Arc<AtomicUsize>,
+        level: Arc<Mutex<String>>,
         _folder: tempfile::TempDir,
     }
 
@@ -300,13 +334,17 @@ mod tests {
         let seen = taken.clone();
         settings.on_change("grpc.subscriptions_max", move |config| {
             seen.store(config.grpc.subscriptions_max, Ordering::Relaxed);
-            Ok(())
         });
-        settings.on_change("log", |config| match config.log.level.as_str() {
+        let level = Arc::new(Mutex::new(String::new()));
+        let seen = level.clone();
+        settings.on_trial("log", move |config| match config.log.level.as_str() {
             "bad" => Err("there is no such level".to_owned()),
-            _ => Ok(()),
+            good => {
+                *seen.lock().unwrap() = good.to_owned();
+                Ok(())
+            }
         });
-        Desk { settings, taken, _folder: folder }
+        Desk { settings, taken, level, _folder: folder }
     }
 
     fn with(from: &str, to: &str) -> String {
@@ -392,12 +430,18 @@ mod tests {
         assert_eq!(error, "log: there is no such level");
         let malformed = desk.settings.apply(&with(MAX, "subscriptions_mxa = 9"), 0, unrecorded).unwrap_err();
         assert!(malformed.to_string().contains("did you mean `subscriptions_max`?"), "{malformed}");
-        let full = |_: &[Difference], _| Err("the disk is full".to_owned());
-        let error = desk.settings.apply(&with(MAX, "subscriptions_max = 9"), 0, full).unwrap_err();
+        let level = desk.level.clone();
+        let full = |_: &[Difference], _| {
+            assert_eq!(*level.lock().unwrap(), "debug", "it was tried");
+            Err("the disk is full".to_owned())
+        };
+        let both = with(MAX, "subscriptions_max = 9").replace("level = \"info\"", "level = \"debug\"");
+        let error = desk.settings.apply(&both, 0, full).unwrap_err();
         assert_eq!(
             (error.to_string().as_str(), desk.taken.load(Ordering::Relaxed)),
             ("the disk is full", 256)
         );
+        assert_eq!(*desk.level.lock().unwrap(), "info", "it was taken back");
         assert_eq!(std::fs::read_to_string(desk.settings.file().unwrap()).unwrap(), TEXT);
         std::fs::remove_file(desk.settings.file().unwrap()).unwrap();
         let unkept = desk.settings.apply(&with(MAX, "subscriptions_max = 9"), 0, unrecorded).unwrap_err();
@@ -405,6 +449,19 @@ mod tests {
         assert_eq!((desk.taken.load(Ordering::Relaxed), desk.settings.current().1), (256, 1));
         let nowhere = Settings::new(desk.settings.current().0, None);
         assert!(matches!(nowhere.apply(TEXT, 0, unrecorded), Err(SettingsError::NoFile)));
+    }
+
+    #[test]
+    fn the_order_of_feeds_and_lines_is_theirs() {
+        let desk = desk();
+        let mut other = value(&desk.settings.current().0);
+        let lines = other["feeds"][0]["lines"].as_array_mut().unwrap();
+        lines.reverse();
+        let found = desk.settings.compare(&toml::to_string(&other).unwrap()).unwrap();
+        let [Difference { key, from: Some(from), to: Some(to), is_live: false }] = &found[..] else {
+            panic!("{found:?}")
+        };
+        assert!(key.ends_with(".lines") && from.starts_with("in the order ") && from != to, "{found:?}");
     }
 
     #[test]

@@ -171,7 +171,11 @@ impl Access {
         let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *clients, fresh.clone());
         drop(clients);
-        fresh.gone(&before).for_each(|client| client.standing.end());
+        let mut gone = fresh.gone(&before).peekable();
+        if gone.peek().is_some() {
+            gone.for_each(|client| client.standing.end());
+            self.news_bell.ring();
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use super::method::{self, Answer};
 use super::standing::Standings;
 use super::unread::Unread;
 use super::{Caller, Client, Clients, ClientsError, Role, certificate};
+use crate::bell::Bell;
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::proto::KeptClient;
@@ -51,6 +52,8 @@ pub struct Access {
     /// What the clients may use.
     pub(super) quotas: Arc<Quotas>,
     guesses: Mutex<Guesses>,
+    /// Rung once clients are not any more who they were.
+    pub(super) news_bell: Arc<Bell>,
     pub refusals: Refusals,
 }
 
@@ -69,6 +72,7 @@ impl Access {
         config: &Config,
         ledger: &mut Ledger,
         quotas: Arc<Quotas>,
+        news_bell: Arc<Bell>,
     ) -> Result<Arc<Access>, ClientsError> {
         let made_of = MadeOf { config: config.clone(), kept: BTreeMap::new(), is_complete: false };
         let access = Arc::new(Access {
@@ -76,6 +80,7 @@ impl Access {
             clients: RwLock::default(),
             quotas,
             guesses: Mutex::default(),
+            news_bell,
             refusals: Refusals::default(),
         });
         let taking = access.clone();
@@ -273,8 +278,8 @@ where
             AnsweringNow::Admitted { answered, answer, answered_to } => {
                 let response = ready!(answered.poll(context))?;
                 Poll::Ready(Ok(match (answered_to.take(), answer) {
-                    (Some((caller, _)), Answer::Stream) => {
-                        response.map(|body| Body::new(Standings::new(body, caller)))
+                    (Some((caller, access)), Answer::Stream) => {
+                        response.map(|body| Body::new(Standings::new(body, caller, &access.news_bell)))
                     }
                     (Some((caller, access)), Answer::Once) => {
                         response.map(|body| Body::new(Unread::new(body, caller, access)))

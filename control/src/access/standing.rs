@@ -14,22 +14,17 @@ use tonic::codegen::http::HeaderMap;
 
 /// Whether a client is still who it was. Cheap to look at: each delivery does.
 #[derive(Debug, Default)]
-pub struct Standing {
-    is_over: AtomicBool,
-    /// Rung when it ends.
-    bell: Arc<Bell>,
-}
+pub struct Standing(AtomicBool);
 
 impl Standing {
     /// Whether the client was deleted, or its role, what it may see, or its token changed.
     pub fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire)
     }
 
-    /// Ends it for good.
+    /// Ends it for good; whoever does rings the bell for news behind it.
     pub fn end(&self) {
-        self.is_over.store(true, Ordering::Release);
-        self.bell.ring();
+        self.0.store(true, Ordering::Release);
     }
 }
 
@@ -38,13 +33,13 @@ pub struct Standings {
     /// `None` = it has ended.
     body: Option<Body>,
     caller: Caller,
-    revoked: Listener,
+    news: Listener,
 }
 
 impl Standings {
-    pub fn new(body: Body, caller: Caller) -> Standings {
-        let revoked = Listener::new(&caller.standing().bell);
-        Standings { body: Some(body), caller, revoked }
+    /// The bell is rung when a standing has ended.
+    pub fn new(body: Body, caller: Caller, news_bell: &Arc<Bell>) -> Standings {
+        Standings { body: Some(body), caller, news: Listener::new(news_bell) }
     }
 
     fn end(&mut self) -> Result<Frame<Bytes>, Status> {
@@ -73,14 +68,14 @@ impl http_body::Body for Standings {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         loop {
-            this.revoked.listen();
+            this.news.listen();
             if this.caller.standing().is_over() {
                 return Poll::Ready(Some(this.end()));
             }
             if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) {
                 return Poll::Ready(frame);
             }
-            ready!(this.revoked.poll_rung(context));
+            ready!(this.news.poll_rung(context));
         }
     }
 

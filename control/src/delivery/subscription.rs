@@ -251,7 +251,7 @@ impl Subscription {
         self.generation = Some(self.node.reader.generation());
         self.cursor = Cursor::at(self.node.reader.tail());
         self.ahead = Ahead::default();
-        (self.left_out, self.is_event_owed) = (0, false);
+        (self.left_out, self.is_event_owed, self.was_in_vain) = (0, false, false);
         self.join_all(now_ns);
         self.owe_all(|_| true);
         let head = SubscribeResponse {

@@ -36,7 +36,7 @@ impl MarketData {
 impl Service for MarketData {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let (node, shown) = (&seen_by(&self.node, &caller)?, &caller.entitlement().rows);
+        let (node, shown) = (&seen_by(&self.node, &caller).await?, &caller.entitlement().rows);
         let symbols = request.into_inner().symbols;
         if !(1..=NAMES_MAX).contains(&symbols.len()) {
             let message = format!("{} symbols: ask for 1 to {NAMES_MAX}", symbols.len());
@@ -64,7 +64,7 @@ impl Service for MarketData {
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let (node, shown) = (&seen_by(&self.node, &caller)?, &caller.entitlement().rows);
+        let (node, shown) = (&seen_by(&self.node, &caller).await?, &caller.entitlement().rows);
         let ListRequest { pattern, page_size, page_token } = request.into_inner();
         let pattern = if pattern.is_empty() { "*" } else { &pattern };
         let pattern = Pattern::new(pattern).map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -101,7 +101,7 @@ impl Service for MarketData {
         request: Request<SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         let caller = Caller::of(&request)?;
-        let node = seen_by(&self.node, &caller)?;
+        let node = seen_by(&self.node, &caller).await?;
         let SubscribeRequest { patterns, kinds, interval_ms, mode, policy, max_updates_per_s, resume } =
             request.into_inner();
         if patterns.is_empty() {
@@ -116,8 +116,8 @@ impl Service for MarketData {
 }
 
 /// The node as the caller may see it.
-pub(super) fn seen_by(node: &Arc<Node>, caller: &Caller) -> Result<Arc<Node>, Status> {
-    node.as_it_was(caller.entitlement().delay).map_err(|error| match error {
+pub(super) async fn seen_by(node: &Arc<Node>, caller: &Caller) -> Result<Arc<Node>, Status> {
+    node.as_it_was(caller.entitlement().delay).await.map_err(|error| match error {
         DelayError::NotYet { .. } => Status::unavailable(error.to_string()),
         _ => Status::resource_exhausted(error.to_string()),
     })

@@ -237,7 +237,7 @@ impl Service for Subscriptions {
         request: Request<StreamSubscriptionRequest>,
     ) -> Result<Response<Self::StreamStream>, Status> {
         let caller = Caller::of(&request)?;
-        let node = seen_by(&self.node, &caller)?;
+        let node = seen_by(&self.node, &caller).await?;
         let StreamSubscriptionRequest { id, resume } = request.into_inner();
         // Plans first: those of one that is gone when it is asked whose it is have ended.
         let plans = self.node.subscriptions.plans(&id);

@@ -31,7 +31,7 @@ fn there_are_never_more_clients_than_the_limit() {
     }
     store.change(&changes, &AuditRecord::default()).unwrap();
     let mut ledger = Ledger::new(store, "node").unwrap();
-    let access = Access::open(&config, &mut ledger, quotas()).unwrap();
+    let access = Access::open(&config, &mut ledger, quotas(), Arc::default()).unwrap();
     let caller = Caller::new(access.clients().by_token("c7").unwrap(), None).unwrap();
     let made_of = || ClientConfig { name: "one-more".to_owned(), ..ClientConfig::default() };
     let more = || Change::Create { made_of: made_of(), with_token: true };
@@ -47,7 +47,7 @@ fn there_are_never_more_clients_than_the_limit() {
 fn what_another_changed_holds_as_soon_as_the_ledger_tells_it() {
     let config = config();
     let mut ledger = Ledger::new(Arc::new(Store::in_memory().unwrap()), "node").unwrap();
-    let access = Access::open(&config, &mut ledger, quotas()).unwrap();
+    let access = Access::open(&config, &mut ledger, quotas(), Arc::default()).unwrap();
     let standing = access.clients().anonymous().unwrap().standing.clone();
     let put = |name: &str, kept: &KeptClient| {
         let changes = Changes::default().put(Object::Client, name, kept);
@@ -72,7 +72,7 @@ fn a_client_has_one_quota_whatever_it_becomes_and_it_ends_with_the_client() {
     let config = config();
     let mut ledger = Ledger::new(Arc::new(Store::in_memory().unwrap()), "node").unwrap();
     let quotas = quotas();
-    let access = Access::open(&config, &mut ledger, quotas.clone()).unwrap();
+    let access = Access::open(&config, &mut ledger, quotas.clone(), Arc::default()).unwrap();
     let known = || -> Vec<String> {
         quotas.sample(0);
         quotas.all().iter().map(|client| client.name().to_owned()).collect()
