@@ -11,7 +11,7 @@ use crate::protocol::Protocol;
 use crate::quota::RoleLimits;
 use dataplane::feed::ArbiterConfig;
 use dataplane::limits::{BURST_MAX, FEEDS_MAX, FRAME_BYTES_MAX};
-use dataplane::time::NS_PER_MS;
+use dataplane::time::{NS_PER_MS, NS_PER_US};
 use dataplane::times::{FeedTimes, WorkerTimes};
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -294,11 +294,8 @@ impl Config {
 
     /// What the worker judges by, and may do otherwise while it runs.
     pub fn times(&self) -> WorkerTimes {
-        let feeds =
-            self.feeds.iter().map(FeedConfig::arbiter).map(
-                |ArbiterConfig { gap_timeout_ns, silence_ns, .. }| FeedTimes { gap_timeout_ns, silence_ns },
-            );
-        WorkerTimes { valid_for_ns: self.worker.valid_for_ms * NS_PER_MS, feeds: feeds.collect() }
+        let feeds = self.feeds.iter().map(FeedConfig::times).collect();
+        WorkerTimes { valid_for_ns: self.worker.valid_for_ms * NS_PER_MS, feeds }
     }
 
     /// The keys of [`Config::times`].
@@ -317,14 +314,19 @@ impl Config {
 
 impl FeedConfig {
     pub fn arbiter(&self) -> ArbiterConfig {
+        let FeedTimes { gap_timeout_ns, silence_ns } = self.times();
         ArbiterConfig {
             lines: self.lines.len(),
             reorder_packets: self.reorder_packets,
             held_packets: self.held_packets,
             slot_bytes: self.held_packet_bytes,
-            gap_timeout_ns: self.gap_timeout_us * 1_000,
-            silence_ns: self.silence_ms * 1_000_000,
+            gap_timeout_ns,
+            silence_ns,
         }
+    }
+
+    fn times(&self) -> FeedTimes {
+        FeedTimes { gap_timeout_ns: self.gap_timeout_us * NS_PER_US, silence_ns: self.silence_ms * NS_PER_MS }
     }
 }
 

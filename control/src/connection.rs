@@ -16,8 +16,9 @@ use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
 /// Files that a node has open besides connections: the region, ports, the store, the log, links to its peers.
 const OTHER_FILES: u64 = 128;
 
-/// The kernel looks after so long whether the other end is there, also of connections that never spoke HTTP/2.
-const QUIET_MAX: Duration = Duration::from_secs(20);
+/// A client from which nothing came for so long is asked by HTTP/2 whether it is there, and has as long to answer: one that is frozen
+/// goes, and what it held with it. The kernel asks, too, since there are those that never spoke HTTP/2.
+pub const QUIET_MAX: Duration = Duration::from_secs(20);
 
 /// How many there are, and may be.
 #[derive(Debug)]

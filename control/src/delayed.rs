@@ -10,7 +10,7 @@ use dataplane::time::Clock;
 use drivers::clock::SystemClock;
 use drivers::region::{RegionError, RegionMapping};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub enum DelayError {
 #[derive(Default)]
 pub struct Delays {
     views: Mutex<Vec<View>>,
+    /// Whoever has it makes one.
+    making: Arc<tokio::sync::Mutex<()>>,
     end: Arc<AtomicBool>,
 }
 
@@ -51,45 +53,48 @@ struct View {
 impl Delays {
     /// The node as it was `delay` ago. It is made at the first call, which takes as long as its memory does, and is not complete
     /// before a delay has passed unless the node has only just begun.
-    pub fn view(&self, node: &Arc<Node>, delay: Duration) -> Result<Arc<Node>, DelayError> {
-        let mut views = self.views.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let known = views.iter().position(|view| view.delay == delay);
-        let index = match known {
-            Some(index) => index,
-            None if views.len() == DELAYS_MAX => return Err(DelayError::TooMany),
-            None => {
-                views.push(View::start(node, delay, self.end.clone())?);
-                views.len() - 1
-            }
-        };
-        views[index].node()
-    }
-
-    /// The same at once; `None` = it is still to be made, or is being made.
-    pub fn known(&self, delay: Duration) -> Option<Result<Arc<Node>, DelayError>> {
-        self.views()?.iter().find(|view| view.delay == delay).map(View::node)
-    }
-
-    /// Does it with each view; with none, if one is being made: that takes as long as its memory does.
-    pub fn each(&self, what: impl Fn(&Node)) {
-        let views = self.views();
-        views.iter().flat_map(|views| views.iter()).for_each(|view| what(&view.node));
-    }
-
-    /// `None` = one is being made.
-    fn views(&self) -> Option<MutexGuard<'_, Vec<View>>> {
-        match self.views.try_lock() {
-            Ok(views) => Some(views),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
+    pub async fn view(self: &Arc<Self>, node: &Arc<Node>, delay: Duration) -> Result<Arc<Node>, DelayError> {
+        if let Some(known) = self.known(delay) {
+            return known;
         }
+        let one = self.making.clone().lock_owned().await;
+        if let Some(known) = self.known(delay) {
+            return known;
+        }
+        if self.views().len() == DELAYS_MAX {
+            return Err(DelayError::TooMany);
+        }
+        // All of a region's memory is touched when it is made: what this thread serves is not to wait for that.
+        let (delays, node) = (self.clone(), node.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            let _one = one;
+            let view = View::start(&node, delay, delays.end.clone())?;
+            let seen = view.node();
+            delays.views().push(view);
+            seen
+        });
+        made.await.map_err(std::io::Error::from)?
+    }
+
+    /// `None` = it is still to be made.
+    fn known(&self, delay: Duration) -> Option<Result<Arc<Node>, DelayError>> {
+        self.views().iter().find(|view| view.delay == delay).map(View::node)
+    }
+
+    /// Does it with each view.
+    pub fn each(&self, what: impl Fn(&Node)) {
+        self.views().iter().for_each(|view| what(&view.node));
+    }
+
+    fn views(&self) -> MutexGuard<'_, Vec<View>> {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Delays {
     fn drop(&mut self) {
         self.end.store(true, Ordering::Relaxed);
-        let views = self.views.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let views = self.views.get_mut().unwrap_or_else(PoisonError::into_inner);
         for thread in views.iter_mut().filter_map(|view| view.thread.take()) {
             // A thread that panicked has said so.
             let _ = thread.join();

@@ -51,9 +51,7 @@ pub struct Node {
     pub chunks: Chunks,
     /// What changed in it, for those who pass over it.
     pub summaries: Summaries,
-    delays: Delays,
-    /// One of them is made at a time.
-    delaying: tokio::sync::Mutex<()>,
+    delays: Arc<Delays>,
     /// Whether somebody vouched for the cache, and the node was to end, and the cache's generation, when that was last looked at.
     watched: Mutex<(bool, bool, u64)>,
 }
@@ -192,8 +190,7 @@ impl Node {
             log_bell: Arc::default(),
             chunks: Chunks::default(),
             summaries: Summaries::default(),
-            delays: Delays::default(),
-            delaying: tokio::sync::Mutex::default(),
+            delays: Arc::default(),
             watched: Mutex::default(),
         }
     }
@@ -222,17 +219,7 @@ impl Node {
         if delay.is_zero() {
             return Ok(self.clone());
         }
-        if let Some(known) = self.delays.known(delay) {
-            return known;
-        }
-        let _one = self.delaying.lock().await;
-        if let Some(known) = self.delays.known(delay) {
-            return known;
-        }
-        // All of a region's memory is touched when it is made: what this thread serves is not to wait for that.
-        let node = self.clone();
-        let made = tokio::task::spawn_blocking(move || node.delays.view(&node, delay));
-        made.await.map_err(std::io::Error::from)?
+        self.delays.view(self, delay).await
     }
 
     /// `CLOCK_MONOTONIC`, by which rows are judged.

@@ -2,6 +2,7 @@
 
 use crate::access::AccessLayer;
 use crate::config::{Config, GrpcTlsConfig};
+use crate::connection::QUIET_MAX;
 use crate::idle::Idle;
 use crate::node::Node;
 use crate::objective::HEALTH_PREFIX;
@@ -40,9 +41,6 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// Calls and streams that a connection may have at once; a client waits before it opens more (RFC 9113, 5.1.2).
 const STREAMS_MAX: u32 = 1_000;
-/// A client from which nothing came for so long is asked whether it is there, and has as long to answer: one that is frozen goes, and
-/// what it held with it.
-const QUIET_MAX: Duration = Duration::from_secs(20);
 /// How long a client may take to agree on TLS.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 

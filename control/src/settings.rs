@@ -62,8 +62,9 @@ struct Live {
 }
 
 impl Live {
-    fn is_touched(&self, differences: &[Difference]) -> bool {
-        differences.iter().any(|one| is_below(&one.key, &self.key))
+    fn takes(&self, one: &Difference) -> bool {
+        let below = one.key.strip_prefix(self.key.as_str());
+        below.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 }
 
@@ -181,7 +182,7 @@ impl Settings {
         if !fixed.is_empty() {
             return Err(SettingsError::NotLive { keys: fixed.join(", ") });
         }
-        let touched = || self.live.iter().filter(|live| live.is_touched(&differences));
+        let touched = || self.live.iter().filter(|live| differences.iter().any(|one| live.takes(one)));
         let mut taken = Vec::new();
         let take_all = || {
             for live in touched() {
@@ -214,7 +215,7 @@ impl Settings {
         let mut differences = Vec::new();
         compare("", Some(&value(from)), Some(&value(to)), &mut differences);
         for one in &mut differences {
-            one.is_live = self.live.iter().any(|live| is_below(&one.key, &live.key));
+            one.is_live = self.live.iter().any(|live| live.takes(one));
         }
         differences
     }
@@ -239,10 +240,6 @@ pub fn words(differences: &[Difference]) -> (String, String) {
 /// The whole configuration with all defaults.
 pub fn text(config: &Config) -> String {
     toml::to_string(config).expect("what came from TOML can be TOML")
-}
-
-fn is_below(key: &str, above: &str) -> bool {
-    key.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 fn compare(key: &str, from: Option<&Value>, to: Option<&Value>, differences: &mut Vec<Difference>) {

@@ -27,7 +27,7 @@ fn a_feed_is_stale_by_the_time_that_holds_now() {
     assert_eq!(condition(), "live");
     rig.reload("silence_ms = 3600000", "silence_ms = 500");
     wait_for("it is stale", || (condition() == "stale").then_some(()));
-    // A worker that would end now would be believed for less.
+    // So far a minute.
     assert!(status()["region"]["valid_for_ns"].as_i64() > Some(5_000_000_000));
     rig.reload("valid_for_ms = 60000", "valid_for_ms = 3000");
     wait_for("it is believed for less", || {
